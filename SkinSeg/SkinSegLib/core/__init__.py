@@ -1,0 +1,45 @@
+"""What every other part of SkinSeg shares. Imports none of them."""
+
+from .errors import (
+    Cancelled,
+    GeometryError,
+    MissingPackageError,
+    OutputError,
+    ScanReadError,
+    SceneError,
+    SegmentationError,
+    SkinSegError,
+    SurfaceError,
+)
+from .files import replacing, require_writable
+from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
+from .progress import Progress
+from .resources import resource_path
+from .types import FACES, CTVolume, Finding, FindingKind, SkinMask, SkinMesh, as_hounsfield
+
+__all__ = [
+    "FACES",
+    "LPS_RAS",
+    "CTVolume",
+    "Cancelled",
+    "Finding",
+    "FindingKind",
+    "GeometryError",
+    "MissingPackageError",
+    "OutputError",
+    "Progress",
+    "ScanReadError",
+    "SceneError",
+    "SegmentationError",
+    "SkinMask",
+    "SkinMesh",
+    "SkinSegError",
+    "SurfaceError",
+    "as_hounsfield",
+    "checked_matrix",
+    "replacing",
+    "require_writable",
+    "resource_path",
+    "spacing_of",
+    "transform_points",
+]

@@ -1,0 +1,42 @@
+"""Errors that a user can act on, and cancelling, which is not one of them."""
+
+from __future__ import annotations
+
+
+class SkinSegError(Exception):
+    """Base of every error meant for the user: what is wrong, and what to do next.
+
+    Messages name the file or node and never a patient's name, ID or date.
+    """
+
+
+class ScanReadError(SkinSegError):
+    """A scan cannot be read, or what was read is no single 3D CT volume."""
+
+
+class GeometryError(SkinSegError):
+    """A grid has no usable geometry (zero spacing, singular or non-finite matrix)."""
+
+
+class SegmentationError(SkinSegError):
+    """No patient can be found in a scan that was read properly."""
+
+
+class SurfaceError(SkinSegError):
+    """No closed surface can be made from a mask."""
+
+
+class OutputError(SkinSegError):
+    """A result cannot be written, or what was written does not read back as it should."""
+
+
+class MissingPackageError(SkinSegError):
+    """An optional package is needed for what was asked; the message says how to get it."""
+
+
+class SceneError(SkinSegError):
+    """A Slicer node lacks something that the job needs (image data, parent, scene)."""
+
+
+class Cancelled(Exception):
+    """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""
