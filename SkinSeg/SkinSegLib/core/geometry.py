@@ -26,7 +26,8 @@ def checked_matrix(matrix: ArrayLike) -> Matrix:
     if not np.allclose(result[3], [0, 0, 0, 1]):
         raise GeometryError("The scan's geometry is not affine. Resample the scan to a plain grid.")
     lengths = np.linalg.norm(result[:3, :3], axis=0)
-    if lengths.min() <= 0 or abs(np.linalg.det(result[:3, :3] / np.maximum(lengths, 1e-300))) < 1e-6:
+    sine = abs(np.linalg.det(result[:3, :3] / np.maximum(lengths, 1e-300)))
+    if lengths.min() <= 0 or sine < 1e-6:
         raise GeometryError(
             "The scan has a voxel spacing of zero, or two of its axes point the same way. "
             "Correct the spacing in the source, or export the scan again."

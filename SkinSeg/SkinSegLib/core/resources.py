@@ -19,6 +19,4 @@ def resource_path(*parts: str) -> Path:
         path = root.joinpath(*parts)
         if path.exists():
             return path
-    raise MissingPackageError(
-        f"The installation lacks {'/'.join(parts)}. Install SkinSeg again."
-    )
+    raise MissingPackageError(f"The installation lacks {'/'.join(parts)}. Install SkinSeg again.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .geometry import Matrix, checked_matrix, spacing_of, transform_points
 FACES = ("i-", "i+", "j-", "j+", "k-", "k+")
 
 
-class FindingKind(str, Enum):
+class FindingKind(StrEnum):
     """Kinds of findings; the value is what reports and the panel's list show."""
 
     TOUCHES_OBJECT = "touches an object"
