@@ -1,0 +1,114 @@
+"""The skin at full resolution: the HU edge decides, next to what was found on the coarse grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import CTVolume, Progress, SegmentationError
+from .coarse import CoarseGrid, Floats
+from .locate import Bools, distance_to
+from .openings import outside_part
+
+#: Tissue farther than this from the located patient is not patient. Wide enough for what the
+#: coarse grid misses: the rim of an ear, the wings of the nose.
+BAND_MM = 8.0
+#: Air at least this far inside the patient is enclosed, whatever the coarse grid made of it.
+_DEEP_MM = 8.0
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Signed distances on the coarse grid in mm; positive where the name says.
+
+    ``patient``: nearer to patient than to objects, and within the band; ``inside``: nearer to
+    enclosed air than to outside air.
+    """
+
+    patient: Floats
+    inside: Floats
+
+
+def delineate(
+    volume: CTVolume,
+    level_hu: float,
+    grid: CoarseGrid,
+    patient: Bools,
+    objects: Bools,
+    cavities: Bools,
+    progress: Progress,
+) -> NDArray[np.uint8]:
+    """The solid head on the scan's grid, (k, j, i) uint8, one 6-connected component, no holes.
+
+    A tissue voxel is patient if the located patient is nearer than any object and within BAND_MM;
+    an air voxel is filled if it is nearer to enclosed air than to outside air. ``patient``,
+    ``objects`` and ``cavities`` are on ``grid``.
+
+    Raises SegmentationError if nothing is left.
+    """
+    fields = _signed_fields(grid, patient, objects, cavities)
+    mask = np.zeros(grid.shape, np.uint8)
+    padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
+    both = zip(grid.slices(fields.patient), grid.slices(fields.inside), strict=True)
+    for k, (is_patient, is_inside) in enumerate(both):
+        voxels = volume.voxels[k]
+        tissue = voxels >= level_hu
+        if padding.size:
+            tissue &= ~np.isin(voxels, padding)
+        # Enclosed air first: there tissue of the nose's walls is patient whatever is near.
+        np.copyto(mask[k], np.where(tissue, is_patient > 0, is_inside > 0), casting="unsafe")
+        if k % 16 == 0:
+            progress.update(0.6 * k / grid.shape[0])
+    box = bounding_box(mask, margin=1)
+    if box is None:
+        raise SegmentationError(
+            "No patient was found at this level. Lower the level, or choose another series."
+        )
+    mask[box] = _one_solid(mask[box], progress)
+    return mask
+
+
+def bounding_box(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice, slice] | None:
+    """The smallest box around the non-zero voxels, ``margin`` voxels wider; None if empty."""
+    slices = []
+    any_k = mask.any(axis=(1, 2))
+    if not any_k.any():
+        return None
+    flat = mask[any_k].any(axis=0)
+    for hit, n in zip((any_k, flat.any(axis=1), flat.any(axis=0)), mask.shape, strict=True):
+        where = np.flatnonzero(hit)
+        slices.append(slice(max(0, where[0] - margin), min(n, where[-1] + 1 + margin)))
+    return slices[0], slices[1], slices[2]
+
+
+def _signed_fields(
+    grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools
+) -> _Fields:
+    spacing = grid.spacing
+    to_patient = distance_to(patient | cavities, spacing)
+    # Far from everything the exact value does not matter; infinity would not interpolate.
+    limit = np.float32(2 * BAND_MM)
+    nearer = np.minimum(distance_to(objects, spacing), limit) - np.minimum(to_patient, limit)
+    to_outside = distance_to(~(patient | cavities), spacing)
+    enclosed = cavities | (to_outside > _DEEP_MM)
+    inside = np.minimum(to_outside, limit) - np.minimum(distance_to(enclosed, spacing), limit)
+    return _Fields(np.minimum(nearer, BAND_MM - to_patient), inside)
+
+
+def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]:
+    """The largest component of a mask, with all air filled that it encloses."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(mask)
+    progress.update(0.8)
+    if count > 1:
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        mask = (labels == int(np.argmax(sizes))).astype(np.uint8)
+    del labels
+    # The box is the patient's own: its edges are outside air, or the patient is cut there.
+    outside = outside_part(np.pad(mask == 0, 0))
+    progress.update(1.0)
+    return (~outside).astype(np.uint8)

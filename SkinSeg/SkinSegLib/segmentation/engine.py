@@ -1,0 +1,78 @@
+"""One door for every engine: a scan in, the solid head out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..core import CTVolume, Progress, SegmentationError, SkinMask
+from .coarse import CoarseGrid
+from .delineate import delineate
+from .findings import cut_faces, find
+from .level import find_level
+from .locate import locate
+from .openings import exterior_and_cavities
+from .options import SegmentOptions
+
+#: Block size in mm of the grid on which patient and objects are told apart.
+_COARSE_MM = 2.0
+#: Grey values of bone on a calibrated scan: none below, all of it above.
+_BONE_HU = (200.0, 400.0)
+
+
+def segment(
+    volume: CTVolume,
+    options: SegmentOptions | None = None,
+    progress: Progress | None = None,
+) -> SkinMask:
+    """The solid head in a CT or CBCT scan (label protocol: DESIGN section 1).
+
+    Stages: Level, Locate, Openings, Delineate, Check. ``progress`` is told of each, and can
+    cancel between and within them.
+
+    Raises SegmentationError if there is no patient to be found, Cancelled if the user says so.
+    """
+    options = options or SegmentOptions()
+    progress = progress or Progress()
+    with progress.stage("Level", 0.05):
+        level = find_level(volume, options.level_hu)
+    with progress.stage("Locate", 0.3):
+        grid = CoarseGrid.over(volume, _COARSE_MM)
+        if min(grid.coarse_shape[1:]) < 2:
+            raise SegmentationError(
+                "The scan is too small to hold a head. Choose the series that shows the patient."
+            )
+        # Half of this is the level, wherever the user has put it.
+        span = (level.tissue - level.air) / 2
+        edge = replace(level, air=level.skin - span, tissue=level.skin + span)
+        fraction = grid.tissue_fraction(volume, edge)
+        progress.update(0.4)
+        if level.calibrated:
+            bone_level = replace(level, air=_BONE_HU[0], tissue=_BONE_HU[1])
+            bone = grid.tissue_fraction(volume, bone_level)
+        else:
+            bone = np.zeros_like(fraction)
+        progress.update(0.6)
+        found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
+    with progress.stage("Openings", 0.2):
+        _, cavities = exterior_and_cavities(
+            found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
+        )
+    with progress.stage("Delineate", 0.4):
+        mask = delineate(
+            volume, level.skin, grid, found.patient, found.objects, cavities, progress
+        )
+    with progress.stage("Check", 0.05):
+        cuts = cut_faces(mask, volume.spacing)
+        bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
+        findings = find(volume, level, mask, cuts, grid, found.contacts, bone_ml)
+    return SkinMask(
+        mask,
+        volume.ijk_to_ras,
+        "threshold",
+        level.skin,
+        cuts,
+        findings,
+        dict(progress.seconds),
+    )

@@ -1,0 +1,136 @@
+"""What the user should look at after a segmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import FACES, CTVolume, Finding, FindingKind, transform_points
+from .coarse import CoarseGrid
+from .level import Level
+from .locate import Bools
+
+#: A patient that meets the end of the scan in less than this is touched, not cut.
+_CUT_CM2 = 1.0
+_THICK_MM = 3.0
+#: Solid heads with some neck; a scan that is cut may show less.
+_HEAD_ML = (1500.0, 12000.0)
+#: A skull alone has some 500 mL of bone; a few mL are a hand, none is no patient.
+_SKULL_ML = 60.0
+
+
+def cut_faces(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[str, ...]:
+    """Which of FACES the patient is cut by. ``mask``: (k, j, i); ``spacing``: mm along i, j, k."""
+    cut = []
+    for face in FACES:
+        axis = 2 - "ijk".index(face[0])
+        end = np.take(mask, 0 if face[1] == "-" else -1, axis=axis)
+        area = float(np.prod(spacing)) / spacing[2 - axis] * int(np.count_nonzero(end))
+        if area >= _CUT_CM2 * 100:
+            cut.append(face)
+    return tuple(cut)
+
+
+def find(
+    volume: CTVolume,
+    level: Level,
+    mask: NDArray[np.uint8],
+    cuts: tuple[str, ...],
+    grid: CoarseGrid,
+    contacts: Bools,
+    bone_ml: float,
+) -> tuple[Finding, ...]:
+    """Findings of a finished mask; positions in RAS mm."""
+    findings = [_cut_finding(volume, mask, face) for face in cuts]
+    findings += _contact_findings(volume, grid, contacts)
+    if not level.calibrated:
+        findings.append(
+            Finding(
+                FindingKind.NOT_CALIBRATED,
+                f"Air lies at {level.air:.0f} and soft tissue at {level.tissue:.0f} in this scan; "
+                f"the skin was taken half-way. Check the outline and adjust the level if needed.",
+            )
+        )
+    thickest = max(volume.spacing)
+    if thickest > _THICK_MM:
+        findings.append(
+            Finding(
+                FindingKind.THICK_SLICES,
+                f"Slices are {thickest:.1f} mm apart: detail between them is interpolated.",
+            )
+        )
+    findings += _plausibility(volume, level, mask, cuts, bone_ml)
+    return tuple(findings)
+
+
+def _ras(volume: CTVolume, kji: NDArray[np.float64]) -> tuple[float, float, float]:
+    r, a, s = transform_points(volume.ijk_to_ras, kji[None, ::-1])[0]
+    return round(float(r), 1), round(float(a), 1), round(float(s), 1)
+
+
+def _cut_finding(volume: CTVolume, mask: NDArray[np.uint8], face: str) -> Finding:
+    axis = 2 - "ijk".index(face[0])
+    index = 0 if face[1] == "-" else mask.shape[axis] - 1
+    where = np.argwhere(np.take(mask, index, axis=axis)).mean(axis=0)
+    centre = np.insert(where, axis, index)
+    return Finding(
+        FindingKind.CUT_BY_FIELD_OF_VIEW,
+        f"The scan ends within the patient ({_direction(volume, face)} end). The surface is flat "
+        "there and is no skin.",
+        _ras(volume, centre),
+    )
+
+
+def _direction(volume: CTVolume, face: str) -> str:
+    """Anatomical name of a face: the direction its outward normal comes nearest to."""
+    column = volume.ijk_to_ras[:3, "ijk".index(face[0])] * (1 if face[1] == "+" else -1)
+    axis = int(np.argmax(np.abs(column)))
+    names = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
+    return names[axis][int(column[axis] > 0)]
+
+
+def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> list[Finding]:
+    from scipy import ndimage
+
+    labels, count = ndimage.label(contacts, np.ones((3, 3, 3)))
+    findings = []
+    voxel_ml = float(np.prod(grid.spacing)) / 1000
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
+    # The largest few: a mask touches at a hundred places, and a list of a hundred is not read.
+    for label in np.argsort(-sizes)[:5]:
+        if sizes[label] < 0.05:
+            break
+        centre = (np.argwhere(labels == label + 1).mean(axis=0) + 0.5) * grid.factors - 0.5
+        findings.append(
+            Finding(
+                FindingKind.TOUCHES_OBJECT,
+                "An object touches the patient and was cut off here. Check the outline.",
+                _ras(volume, centre),
+                round(float(sizes[label]), 2),
+            )
+        )
+    return findings
+
+
+def _plausibility(
+    volume: CTVolume,
+    level: Level,
+    mask: NDArray[np.uint8],
+    cuts: tuple[str, ...],
+    bone_ml: float,
+) -> list[Finding]:
+    volume_ml = int(np.count_nonzero(mask)) * volume.voxel_volume_ml
+    reasons = []
+    if volume_ml > _HEAD_ML[1] or (volume_ml < _HEAD_ML[0] and not cuts):
+        reasons.append(f"its volume is {volume_ml:.0f} mL")
+    if level.calibrated and bone_ml < _SKULL_ML:
+        reasons.append(f"it holds {bone_ml:.0f} mL of bone")
+    if not reasons:
+        return []
+    return [
+        Finding(
+            FindingKind.NOT_A_HEAD,
+            f"This may not be a head, or not only a head: {' and '.join(reasons)}. "
+            "Look at the result before you use it.",
+        )
+    ]

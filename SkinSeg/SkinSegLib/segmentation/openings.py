@@ -1,0 +1,118 @@
+"""Air that the patient encloses, and the caps that close nostrils, lips and ear canals.
+
+A ball that rolls over the patient from outside does not enter openings narrower than itself. The
+air it cannot reach is a pocket. A pocket that is deep for the size of its mouth is a cavity (nose,
+mouth, ear canal) and is filled, with a cap where the ball stopped; a shallow one is a crease
+(behind the ear, between the lips) and stays open. Air that only leaves the patient through the
+end of the scan (a cut windpipe) is a cavity too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .locate import Bools, Spacing, distance_to
+
+#: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
+_CRUMB_MM = 3.0
+
+
+def exterior_and_cavities(
+    patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_mm: float
+) -> tuple[Bools, Bools]:
+    """Outside air and filled air on the coarse grid; together with the patient they are all.
+
+    ``patient``: (k, j, i). ``spacing``: mm along k, j, i. ``seal_mm``: the largest ball's radius.
+    ``cavity_depth_mm``: a pocket is filled if its volume divided by the area of its mouth is at
+    least this.
+    """
+    cavities = np.zeros_like(patient)
+    # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
+    # cap the whole hollow of the ear.
+    for radius in (seal_mm * 2 / 3, seal_mm):
+        cavities |= _cavities(patient | cavities, spacing, radius, cavity_depth_mm)
+    return ~(patient | cavities), cavities
+
+
+def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm: float) -> Bools:
+    """Air that a ball of ``radius_mm`` cannot reach and that is deep for the size of its mouth."""
+    from scipy import ndimage
+
+    air = ~solid
+    centres = outside_part(distance_to(solid, spacing) > radius_mm)
+    outside = air & (distance_to(centres, spacing) <= radius_mm)
+    if not centres.any():
+        outside = outside_part(air)
+    pockets = air & ~outside
+    # Deep parts tell pockets apart that only touch through crumbs along a crease.
+    deep, count = ndimage.label(pockets & (distance_to(outside, spacing) > _CRUMB_MM))
+    if count == 0:
+        return np.zeros_like(solid)
+    grown = _grown_back(deep, pockets, spacing)
+    index = np.arange(1, count + 1)
+    volume = ndimage.sum_labels(pockets, grown, index) * float(np.prod(spacing))
+    mouth = _mouth_area(grown, outside, spacing, count)
+    depth = np.divide(volume, mouth, out=np.full(count, np.inf), where=mouth > 0)
+    is_cavity = np.zeros(count + 1, bool)
+    is_cavity[1:] = depth >= cavity_depth_mm
+    return is_cavity[grown]
+
+
+def outside_part(air: Bools) -> Bools:
+    """The components of ``air`` that reach an edge of the grid's box, else the largest one.
+
+    An airway cut by the end of the scan ends on one face, inside the patient's outline; outside
+    air reaches the box's edges. Where the patient fills all edges, the largest component is it.
+    """
+    from scipy import ndimage
+
+    labels, count = ndimage.label(air)
+    if count == 0:
+        return np.zeros_like(air)
+    at_edge = np.zeros(count + 1, bool)
+    ends = [(0, n - 1) for n in air.shape]
+    for a in ends[0]:
+        for b in ends[1]:
+            at_edge[labels[a, b, :]] = True
+        for c in ends[2]:
+            at_edge[labels[a, :, c]] = True
+    for b in ends[1]:
+        for c in ends[2]:
+            at_edge[labels[:, b, c]] = True
+    at_edge[0] = False
+    if not at_edge.any():
+        at_edge[1 + int(np.argmax(np.bincount(labels.ravel())[1:]))] = True
+    return at_edge[labels]
+
+
+def _grown_back(deep: NDArray[np.int32], pockets: Bools, spacing: Spacing) -> NDArray[np.int32]:
+    """Each pocket voxel near a deep part takes that part's label; the rest stays 0."""
+    from scipy import ndimage
+
+    # Nearest label, within the crumbs' depth and one voxel for the grid's coarseness.
+    limit = _CRUMB_MM + max(spacing)
+    distance, where = ndimage.distance_transform_edt(
+        deep == 0, sampling=spacing, return_indices=True
+    )
+    near: Bools = pockets & (distance <= limit)
+    return np.where(near, deep[tuple(where)], 0).astype(np.int32)
+
+
+def _mouth_area(
+    labels: NDArray[np.int32], outside: Bools, spacing: Spacing, count: int
+) -> NDArray[np.float64]:
+    """Area in mm^2 of the voxel faces between each labelled pocket and the outside."""
+    area = np.zeros(count + 1)
+    for axis in range(3):
+        face = float(np.prod(spacing)) / spacing[axis]
+        low = [slice(None)] * 3
+        high = [slice(None)] * 3
+        low[axis], high[axis] = slice(None, -1), slice(1, None)
+        for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
+            touching = labels[here][outside[there]]
+            area += face * np.bincount(touching, minlength=count + 1)
+    # Voxel faces overstate the area of an oblique mouth by up to sqrt(3), 1.5 on average.
+    result: NDArray[np.float64] = area[1:] / 1.5
+    return result
+
