@@ -50,7 +50,8 @@ class CTVolume:
     finite. ``ijk_to_ras``: 4x4, mm, any orientation and handedness. ``padding``: values that mean
     "no measurement" (outside the reconstruction circle), never tissue and never air.
     ``modality``: DICOM's, "CT" unless the file says otherwise. ``notes``: what reading had to put
-    right, without patient data.
+    right, without patient data. ``slice_gap_mm``: the largest distance between measured slices
+    where reading interpolated uneven ones to this grid; None where the grid is as measured.
 
     Raises ScanReadError or GeometryError on construction if it is not one usable 3D volume.
     """
@@ -60,6 +61,7 @@ class CTVolume:
     padding: tuple[float, ...] = ()
     modality: str = "CT"
     notes: tuple[str, ...] = ()
+    slice_gap_mm: float | None = None
 
     def __post_init__(self) -> None:
         voxels = np.ascontiguousarray(self.voxels)
@@ -99,14 +101,16 @@ class SkinMask:
     """The solid head on the grid of the scan it was made from.
 
     ``voxels``: (k, j, i), uint8, 1 = patient. ``level_hu``: the grey value at which the skin was
-    taken to lie, in the scan's own units. ``cut_faces``: those of FACES at which the end of the
-    scan cuts the patient. ``seconds``: time per stage.
+    taken to lie, in the scan's own units; ``half_contrast_hu``: from there to soft tissue, and
+    to air. ``cut_faces``: those of FACES at which the end of the scan cuts the patient.
+    ``seconds``: time per stage.
     """
 
     voxels: NDArray[np.uint8]
     ijk_to_ras: Matrix
     engine: str
     level_hu: float
+    half_contrast_hu: float = 520.0
     cut_faces: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
