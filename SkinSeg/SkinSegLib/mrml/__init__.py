@@ -1,0 +1,39 @@
+"""Between SkinSeg and Slicer's scene: the only part that imports ``slicer``.
+
+``ensure_host()`` makes a scene where no desktop Slicer runs. ``segment_volume(node)`` does the
+whole job from a volume node to a segmentation node; ``export_surface`` and the functions that
+save and load write files by Slicer's own code.
+"""
+
+from .export import export_surface
+from .host import ensure_host
+from .job import JobOptions, JobResult, compute, segment_volume
+from .models import add_model
+from .segments import HEAD, SKIN, add_segmentation
+from .storage import load_scene, load_segmentation, save_scene, save_segmentation
+from .surfaces import restore_surface, segment_labelmap, set_surfaces, world_surface
+from .volumes import PlacedScan, add_volume, placed_scan
+
+__all__ = [
+    "HEAD",
+    "SKIN",
+    "JobOptions",
+    "JobResult",
+    "PlacedScan",
+    "add_model",
+    "add_segmentation",
+    "add_volume",
+    "compute",
+    "ensure_host",
+    "export_surface",
+    "load_scene",
+    "load_segmentation",
+    "placed_scan",
+    "restore_surface",
+    "save_scene",
+    "save_segmentation",
+    "segment_labelmap",
+    "segment_volume",
+    "set_surfaces",
+    "world_surface",
+]
