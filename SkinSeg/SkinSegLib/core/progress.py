@@ -56,3 +56,17 @@ class Progress:
         self.update(1.0)
         self._start = min(self._start + share, 1.0)
         self._share = 0.0
+
+    def part(self, start: float, share: float) -> Progress:
+        """A Progress for one part of this job, whose own stages again make up a whole.
+
+        What it reports lands between ``start`` and ``start + share`` (0..1 of this job). It is
+        cancelled with this one and adds to the same ``seconds``.
+        """
+        whole = self.report
+
+        def report(stage: str, fraction: float) -> None:
+            if whole is not None:
+                whole(stage, min(start + share * fraction, 1.0))
+
+        return Progress(report, self.is_cancelled, self.seconds)

@@ -1,0 +1,248 @@
+"""The ``skinseg`` command: arguments in, exit code out. Everything heavy is imported when needed.
+
+Exit codes: 0 done, 1 failed or cancelled, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .core import CTVolume, Progress
+    from .job import Load, Outputs
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+DEMO_FOLDER = Path("skinseg-demo")
+
+_ABOUT = (
+    "The patient's skin from a head CT, as a closed surface. Not a medical device: "
+    "for research only."
+)
+_INPUT = "DICOM folder or zip, NRRD, NIfTI, MetaImage, or InVesalius project (.inv3)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; ``arguments`` are those of the command line unless given.
+
+    Returns the exit code; bad usage ends by SystemExit(2), as argparse does.
+    """
+    parser = build_parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.run is _segment:
+        _check_paths(parser, chosen)
+    from .core import Cancelled, SkinSegError
+
+    try:
+        chosen.run(chosen)
+    except (Cancelled, KeyboardInterrupt):
+        message = "Cancelled; nothing was written."
+    except SkinSegError as error:
+        message = f"Error: {error}"
+    except MemoryError:
+        message = "Error: there is not enough memory. Close other programs, or use a smaller scan."
+    except Exception as error:
+        # What a library says may quote the scan's header, so only its kind is shown.
+        kind = type(error).__name__
+        message = f"Error: SkinSeg failed unexpectedly ({kind}). Add --debug to see where."
+    else:
+        return DONE
+    if chosen.debug:
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    return FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--series", help="DICOM: series number, #n for the n-th one, or its UID")
+    common.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
+    engine = argparse.ArgumentParser(add_help=False)
+    engine.add_argument(
+        "--engine", choices=("auto", "threshold"), default="auto", help="default: the best there is"
+    )
+    engine.add_argument(
+        "--level", type=_number, metavar="HU", help="grey value of the skin; default: found"
+    )
+    engine.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        help="auto, cpu, cuda or cuda:N, for engines that can use a GPU; default: auto",
+    )
+    engine.add_argument(
+        "--layer",
+        type=_thickness,
+        metavar="MM",
+        help="write the outer MM mm of the head as a shell, not the solid head",
+    )
+
+    parser = argparse.ArgumentParser(prog="skinseg", description=_ABOUT)
+    parser.add_argument("--version", action="version", version=f"skinseg {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    segment = commands.add_parser(
+        "segment", parents=[common, engine], help="from a scan to a surface", description=_ABOUT
+    )
+    segment.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
+    segment.add_argument(
+        "-o",
+        "--output",
+        type=_ending(".stl", ".ply", ".obj", ".vtp"),
+        required=True,
+        metavar="FILE",
+        help="surface to write: .stl, .ply, .obj or .vtp, in mm, LPS",
+    )
+    segment.add_argument(
+        "--mask",
+        type=_ending(".nrrd", ".nii.gz", ".nii", ".mha"),
+        metavar="FILE",
+        help="mask to write: .seg.nrrd (segments Head and Skin; needs slicer-core), or a labelmap "
+        ".nrrd, .nii.gz, .mha (1 head; with --layer 2 its outer layer)",
+    )
+    segment.add_argument(
+        "--json", type=_ending(".json"), metavar="FILE", help="report to write as JSON"
+    )
+    segment.add_argument(
+        "--preview",
+        type=_ending(".png"),
+        metavar="FILE",
+        help="picture to write: front, left, back and below",
+    )
+    segment.set_defaults(run=_segment)
+
+    info = commands.add_parser(
+        "info", parents=[common], help="what a scan is", description="What a scan is."
+    )
+    info.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
+    info.set_defaults(run=_info)
+
+    demo = commands.add_parser(
+        "demo",
+        parents=[common, engine],
+        help="the whole job, on a made head if no scan is given",
+        description="Write skin.stl, skin.png and report.json for a made head, or for INPUT.",
+    )
+    demo.add_argument("input", type=Path, nargs="?", metavar="INPUT", help=_INPUT)
+    demo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=DEMO_FOLDER,
+        metavar="FOLDER",
+        help=f"folder for the results, made if missing; default: {DEMO_FOLDER}",
+    )
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _check_paths(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    """No output may be another one or the scan itself."""
+    outputs = [p for p in (chosen.output, chosen.mask, chosen.json, chosen.preview) if p]
+    resolved = [path.resolve() for path in outputs]
+    if len(set(resolved)) < len(resolved):
+        parser.error("two outputs have the same name; give each its own")
+    if chosen.input.resolve() in resolved:
+        parser.error("an output is the scan itself; choose another name for it")
+
+
+def _segment(chosen: argparse.Namespace) -> None:
+    from .job import Outputs
+
+    outputs = Outputs(chosen.output, chosen.mask, chosen.json, chosen.preview)
+    _run(_scan(chosen.input, chosen.series), outputs, chosen)
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    from .job import Outputs, made_folder, phantom
+
+    load = phantom if chosen.input is None else _scan(chosen.input, chosen.series)
+    with made_folder(chosen.output) as folder:
+        outputs = Outputs(
+            mesh=folder / "skin.stl", report=folder / "report.json", preview=folder / "skin.png"
+        )
+        _run(load, outputs, chosen)
+
+
+def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace) -> None:
+    from .job import JobOptions, run_job
+    from .segmentation import SegmentOptions
+    from .terminal import watched
+
+    options = JobOptions(
+        SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device),
+        layer_mm=chosen.layer,
+    )
+    with watched(sys.stderr) as progress:
+        report, written = run_job(load, outputs, options, progress)
+    print(report.as_text())
+    for path in written:
+        print(f"Wrote {path}")
+    for warning in report.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+
+
+def _info(chosen: argparse.Namespace) -> None:
+    from .report import scan_text
+    from .terminal import watched
+
+    with watched(sys.stderr) as progress, progress.stage("Read", 1.0):
+        volume = _scan(chosen.input, chosen.series)(progress)
+    print(scan_text(volume), end="")
+
+
+def _scan(path: Path, series: str | None) -> Load:
+    def load(progress: Progress) -> CTVolume:
+        from .scan import read
+
+        return read(path, series, progress)
+
+    return load
+
+
+def _ending(*endings: str) -> Callable[[str], Path]:
+    """An argument type: a path that ends in one of ``endings``."""
+
+    def path(text: str) -> Path:
+        if not text.lower().endswith(endings):
+            raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(endings)}")
+        return Path(text)
+
+    return path
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return value
+
+
+def _device(text: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N")
+    return text
+
+
+def _thickness(text: str) -> float:
+    value = _number(text)
+    if not 0.2 <= value <= 50:
+        raise argparse.ArgumentTypeError(f"{text} mm is out of range: 0.2 to 50")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""What a job says about its result: one screen of text, or JSON. Holds no patient data."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from . import __version__
+from .core import CTVolume, Finding, SkinMask, SkinMesh
+from .scan import ScanFacts, facts
+
+NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
+
+#: Packages whose versions decide the result.
+_PACKAGES = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "slicer-core")
+#: Findings listed on the screen; the JSON holds all of them.
+_SHOWN_FINDINGS = 6
+_WIDTH = 79
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one finished job.
+
+    ``level_hu``: the grey value taken for the skin, in the scan's own units. ``volume_ml``: of
+    the solid head, enclosed by its mesh. ``triangles`` and ``closed`` are those of the mesh that
+    was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
+    ``peak_memory_mb``: of this process so far, None where the system does not tell.
+    ``warnings``: what was asked for and could not be done.
+    """
+
+    engine: str
+    level_hu: float
+    volume_ml: float
+    triangles: int
+    closed: bool
+    findings: tuple[Finding, ...]
+    seconds: Mapping[str, float]
+    peak_memory_mb: float | None
+    geometry: Mapping[str, Any]
+    versions: Mapping[str, str]
+    layer_mm: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> str:
+        """The report as JSON text; a finding's position is in RAS mm."""
+        content = {
+            "engine": self.engine,
+            "level_hu": round(self.level_hu, 2),
+            "volume_ml": round(self.volume_ml, 3),
+            "layer_mm": self.layer_mm,
+            "triangles": self.triangles,
+            "closed": self.closed,
+            "findings": [_finding_as_dict(finding) for finding in self.findings],
+            "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
+            "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
+            "geometry": self.geometry,
+            "versions": self.versions,
+            "warnings": list(self.warnings),
+            "notice": NOTICE,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def as_text(self) -> str:
+        """The report for people, on one screen."""
+        shape = "closed" if self.closed else "NOT CLOSED"
+        what = "solid head" if self.layer_mm is None else f"skin layer of {self.layer_mm:g} mm"
+        memory = "unknown" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MB"
+        rows = [
+            *geometry_rows(self.geometry),
+            ("Engine", self.engine),
+            ("Level", f"{self.level_hu:.0f} HU"),
+            ("Head", f"{self.volume_ml:.1f} mL"),
+            ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
+            *finding_rows(self.findings),
+            *(("Warning", warning) for warning in self.warnings),
+            ("Time", f"{sum(self.seconds.values()):.1f} s: {_stages(self.seconds)}"),
+            ("Peak memory", memory),
+            ("Versions", ", ".join(f"{name} {text}" for name, text in self.versions.items())),
+        ]
+        return table(rows) + f"\n{NOTICE}\n"
+
+
+def make_report(
+    volume: CTVolume,
+    mask: SkinMask,
+    head: SkinMesh,
+    written: SkinMesh,
+    seconds: Mapping[str, float],
+    *,
+    layer_mm: float | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Report:
+    """Gather the figures of a finished job.
+
+    ``head``: the solid head; ``written``: the mesh in the file, which is ``head`` or its layer of
+    ``layer_mm`` mm.
+    """
+    known = facts(volume)
+    # What reading noticed may have become a finding of the segmentation too.
+    findings = dict.fromkeys((*known.findings, *mask.findings))
+    return Report(
+        engine=mask.engine,
+        level_hu=mask.level_hu,
+        volume_ml=head.volume_ml,
+        triangles=len(written.triangles),
+        closed=written.closed,
+        findings=tuple(findings),
+        seconds=dict(seconds),
+        peak_memory_mb=peak_memory_mb(),
+        geometry=geometry_of(volume, known),
+        versions=versions(),
+        layer_mm=layer_mm,
+        warnings=warnings,
+    )
+
+
+def geometry_of(volume: CTVolume, known: ScanFacts) -> dict[str, Any]:
+    """The scan's grid, ready for JSON: sizes along i, j, k in voxels and mm, and the matrix."""
+    return {
+        "size": list(known.size),
+        "spacing_mm": [round(value, 6) for value in known.spacing_mm],
+        "extent_mm": [round(value, 3) for value in known.extent_mm],
+        "orientation": known.orientation,
+        "obliquity_degrees": round(known.obliquity_degrees, 3),
+        "tilt_degrees": round(known.tilt_degrees, 3),
+        "ijk_to_ras": [[round(float(value), 6) for value in row] for row in volume.ijk_to_ras],
+    }
+
+
+def scan_text(volume: CTVolume) -> str:
+    """What a scan is, for people; no patient data."""
+    known = facts(volume)
+    low, high = known.hu_range
+    air = "none seen" if known.air_hu is None else f"{known.air_hu:.0f}"
+    padding = "none"
+    if known.padding_values:
+        values = ", ".join(f"{value:g}" for value in known.padding_values)
+        padding = f"{values} ({known.padding_fraction:.1%} of all voxels)"
+    return table(
+        [
+            *geometry_rows(geometry_of(volume, known)),
+            ("Modality", known.modality),
+            ("Grey values", f"{low:g} to {high:g} ({known.voxel_type}), air at {air}"),
+            ("Padding", padding),
+            *finding_rows(known.findings),
+        ]
+    )
+
+
+def geometry_rows(geometry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The lines on a scan's grid that ``segment`` and ``info`` both show."""
+    size = " x ".join(str(value) for value in geometry["size"])
+    spacing = " x ".join(f"{value:.3g}" for value in geometry["spacing_mm"])
+    extent = " x ".join(f"{value:.0f}" for value in geometry["extent_mm"])
+    tilt = geometry["tilt_degrees"]
+    grid = f"{geometry['orientation']}, {geometry['obliquity_degrees']:.1f} degrees oblique"
+    return [
+        ("Scan", f"{size} voxels of {spacing} mm ({extent} mm)"),
+        ("Axes", grid + (f", slices sheared by {tilt:.1f} degrees" if tilt > 0.05 else "")),
+    ]
+
+
+def finding_rows(findings: tuple[Finding, ...]) -> list[tuple[str, str]]:
+    """One line for each finding, and how many more there are."""
+    if not findings:
+        return [("Findings", "none")]
+    rows = []
+    for finding in findings[:_SHOWN_FINDINGS]:
+        place = ""
+        if finding.position_ras is not None:
+            place = " At RAS {:.0f}, {:.0f}, {:.0f} mm.".format(*finding.position_ras)
+        rows.append(("Finding", f"{finding.kind.value}: {finding.message}{place}"))
+    if len(findings) > _SHOWN_FINDINGS:
+        rows.append(("", f"and {len(findings) - _SHOWN_FINDINGS} more: see --json"))
+    return rows
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Two columns, the second wrapped to the width of a terminal."""
+    import textwrap
+
+    lines = []
+    for name, text in rows:
+        head = f"{name:<13}"
+        lines.append(
+            textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+        )
+    return "\n".join(lines) + "\n"
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory this process has held so far, in MB; None on systems that do not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def versions() -> dict[str, str]:
+    """Versions of SkinSeg, Python and the packages that decide the result."""
+    found = {"skinseg": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _finding_as_dict(finding: Finding) -> dict[str, Any]:
+    position = finding.position_ras
+    return {
+        "kind": finding.kind.value,
+        "message": finding.message,
+        "position_ras": None if position is None else [round(value, 2) for value in position],
+        "volume_ml": None if finding.volume_ml is None else round(finding.volume_ml, 3),
+    }
+
+
+def _stages(seconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())

@@ -1,0 +1,96 @@
+"""The terminal's side of a job: a progress bar or plain lines, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TextIO
+
+from .core import Progress
+from .core.progress import Report
+
+
+@contextmanager
+def watched(stream: TextIO) -> Iterator[Progress]:
+    """A Progress shown on ``stream`` and cancelled by Ctrl-C (or SIGTERM).
+
+    A terminal gets a bar with stage and time left, anything else one plain line for each stage.
+    """
+    with _interrupts(stream) as is_cancelled:
+        if stream.isatty():
+            with _bar(stream) as report:
+                yield Progress(report, is_cancelled)
+        else:
+            yield Progress(_lines(stream), is_cancelled)
+
+
+@contextmanager
+def _interrupts(stream: TextIO) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the job to stop at its next report; a second one stops it where it is.
+
+    Raising at once would unwind through VTK's and ITK's callbacks, which swallow exceptions, and
+    could hit the very line that puts a finished file into its place.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        # A handler may interrupt a print, and must not print itself: write to the descriptor.
+        with suppress(OSError, ValueError):
+            os.write(stream.fileno(), b"\nCancelling ...\n")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _bar(stream: TextIO) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task("Start", total=1.0)
+
+        def report(stage: str, fraction: float) -> None:
+            bar.update(task, description=stage, completed=fraction)
+
+        yield report
+
+
+def _lines(stream: TextIO) -> Report:
+    seen: list[str] = []
+
+    def report(stage: str, fraction: float) -> None:
+        if not seen or seen[-1] != stage:
+            seen.append(stage)
+            print(f"{fraction:4.0%}  {stage}", file=stream, flush=True)
+
+    return report
