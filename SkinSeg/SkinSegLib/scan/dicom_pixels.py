@@ -92,7 +92,7 @@ def _stored(
         if frame.path != opened:
             try:
                 dataset = read_dataset(frame.path)
-                pixels = _clean(_decoded(dataset, frame), dataset)
+                pixels = _decoded(dataset, frame)
             except (MissingPackageError, ScanReadError):
                 raise
             except Exception as error:  # decoders raise whatever they like for damaged data
@@ -112,7 +112,7 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
         )
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if syntax is None or not syntax.is_compressed or _pydicom_decodes(syntax):
-        pixels = np.asarray(dataset.pixel_array)
+        pixels = _clean(np.asarray(dataset.pixel_array), dataset)
         if frame.index is not None and pixels.ndim == 2:
             return pixels[None]
         return pixels

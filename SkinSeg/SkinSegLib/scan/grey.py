@@ -88,10 +88,10 @@ def _whole(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _outside_circle(shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """(j, i) booleans: outside the ellipse inscribed in a slice, with one voxel to spare."""
+    """(j, i) booleans: outside the ellipse inscribed in a slice, with half a voxel to spare."""
     rows, columns = shape[1:]
-    j = (np.arange(rows) - (rows - 1) / 2) / (rows / 2 + 1)
-    i = (np.arange(columns) - (columns - 1) / 2) / (columns / 2 + 1)
+    j = (np.arange(rows) - (rows - 1) / 2) / (rows / 2 + 0.5)
+    i = (np.arange(columns) - (columns - 1) / 2) / (columns / 2 + 0.5)
     return np.asarray(j[:, None] ** 2 + i[None, :] ** 2 > 1.0)
 
 
@@ -101,7 +101,7 @@ def _lies_outside_circle(voxels: NDArray[Any], value: float) -> bool:
     outside = _outside_circle(voxels.shape)
     count, corner = np.count_nonzero(picked), np.count_nonzero(picked[:, outside])
     return bool(
-        corner > 0.95 * picked.shape[0] * np.count_nonzero(outside) and corner > 0.8 * count
+        corner > 0.95 * picked.shape[0] * np.count_nonzero(outside) and corner > 0.6 * count
     )
 
 

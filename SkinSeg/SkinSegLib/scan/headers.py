@@ -1,8 +1,8 @@
 """What ITK lets pass in NRRD and NIfTI headers, and what a user should know about them.
 
-ITK reads a truncated NIfTI as zeros, a spacing of zero or NaN as 1 mm and a header without an
-orientation as LPS, all without an error (seen with SimpleITK 2.5); so the headers are looked at
-here before ITK reads the voxels.
+ITK reads a truncated NIfTI as zeros, NaN in a NIfTI as zero, a spacing of zero or NaN as 1 mm and
+a header without an orientation as LPS, all without an error (seen with SimpleITK 2.5); so these are
+looked at here, beside ITK.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ import math
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..core import ScanReadError
 
@@ -92,57 +97,118 @@ def _nrrd_fields(path: Path) -> dict[str, str]:
     return fields
 
 
-def check_nifti(path: Path) -> tuple[str, ...]:
-    """Notes on a NIfTI-1 or NIfTI-2 header.
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What matters here of a NIfTI header: byte order, type code, bits, sizes, mm, and data start.
+
+    ``codes``: qform_code and sform_code. ``single``: the voxels follow in the same file.
+    """
+
+    order: str
+    datatype: int
+    bits: int
+    sizes: tuple[int, ...]
+    spacing: tuple[float, ...]
+    start: int
+    codes: tuple[int, ...]
+    single: bool
+
+    @property
+    def count(self) -> int:
+        """Number of voxels."""
+        return math.prod(max(size, 1) for size in self.sizes)
+
+
+def check_nifti(path: Path) -> tuple[NiftiHeader, tuple[str, ...]]:
+    """The header of a NIfTI-1 or NIfTI-2 file, and notes on it.
 
     Raises ScanReadError if the file is truncated, has a spacing of zero, or is no NIfTI.
     """
-    packed = path.name.lower().endswith(".gz")
     try:
-        with gzip.open(path) if packed else open(path, "rb") as file:
+        with _open(path) as file:
             head = file.read(540)
     except (EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise truncated(path) from error
-    for order in "<>":
-        size = struct.unpack_from(f"{order}i", head)[0] if len(head) >= 348 else 0
-        if size == 348:
-            dims = struct.unpack_from(f"{order}8h", head, 40)
-            bits = struct.unpack_from(f"{order}h", head, 72)[0]
-            spacing = struct.unpack_from(f"{order}8f", head, 76)
-            start = int(struct.unpack_from(f"{order}f", head, 108)[0])
-            codes = struct.unpack_from(f"{order}2h", head, 252)
-            break
-        if size == 540 and len(head) == 540:
-            bits = struct.unpack_from(f"{order}h", head, 14)[0]
-            dims = struct.unpack_from(f"{order}8q", head, 16)
-            spacing = struct.unpack_from(f"{order}8d", head, 104)
-            start = struct.unpack_from(f"{order}q", head, 168)[0]
-            codes = struct.unpack_from(f"{order}2i", head, 344)
-            break
-    else:
+    header = _nifti_header(head)
+    if header is None:
         raise ScanReadError(
             f"{path} is not a NIfTI file, whatever its name says. "
             "Check that it was not renamed or damaged."
         )
-    used = min(max(dims[0], 1), 7)
-    if any(not math.isfinite(value) or value == 0 for value in spacing[1 : min(used, 3) + 1]):
+    if any(not math.isfinite(value) or value == 0 for value in header.spacing):
         raise zero_spacing(path)
-    needed = math.prod(max(size, 1) for size in dims[1 : used + 1]) * bits // 8
-    single = not head[344:348].startswith(b"ni1")  # "ni1": voxels in an .img file beside it
-    if single and _unpacked_size(path, packed, start + needed) < start + needed:
+    needed = header.start + header.count * header.bits // 8
+    if header.single and _unpacked_size(path, needed) < needed:
         raise truncated(path)
-    if not any(codes):
-        return (
-            "The file does not say how the patient lies in it; its axes were taken as left, "
-            "posterior, superior. Check front and back in the preview.",
+    if any(header.codes):
+        return header, ()
+    return header, (
+        "The file does not say how the patient lies in it; its axes were taken as left, "
+        "posterior, superior. Check front and back in the preview.",
+    )
+
+
+def not_finite(path: Path, header: NiftiHeader) -> NDArray[np.int64]:
+    """Where a NIfTI of float type holds NaN or infinity: flat indices, i fastest."""
+    kind = {16: "f4", 64: "f8"}.get(header.datatype)
+    found: list[NDArray[np.int64]] = []
+    if kind is not None and header.single:
+        with _open(path) as file:
+            file.read(header.start)
+            done = 0
+            while done < header.count:
+                block = file.read(min(1 << 22, header.count - done) * int(kind[1]))
+                values = np.frombuffer(block, dtype=header.order + kind)
+                if values.size == 0:
+                    break
+                found.append(np.flatnonzero(~np.isfinite(values)) + done)
+                done += values.size
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.lower().endswith(".gz"):
+        return cast(IO[bytes], gzip.open(path))
+    return open(path, "rb")
+
+
+def _nifti_header(head: bytes) -> NiftiHeader | None:
+    """Fields at the places that nifti1.h and nifti2.h give them; None if it is neither."""
+    for order in "<>":
+        size = struct.unpack_from(f"{order}i", head)[0] if len(head) >= 348 else 0
+        if size == 348:
+            datatype, bits = struct.unpack_from(f"{order}2h", head, 70)
+            dims = struct.unpack_from(f"{order}8h", head, 40)
+            spacing = struct.unpack_from(f"{order}8f", head, 76)
+            start = int(struct.unpack_from(f"{order}f", head, 108)[0])
+            codes = struct.unpack_from(f"{order}2h", head, 252)
+        elif size == 540 and len(head) == 540:
+            datatype, bits = struct.unpack_from(f"{order}2h", head, 12)
+            dims = struct.unpack_from(f"{order}8q", head, 16)
+            spacing = struct.unpack_from(f"{order}8d", head, 104)
+            start = struct.unpack_from(f"{order}q", head, 168)[0]
+            codes = struct.unpack_from(f"{order}2i", head, 344)
+        else:
+            continue
+        used = min(max(dims[0], 1), 7)
+        single = size == 540 or not head[344:348].startswith(b"ni1")  # else in an .img beside it
+        return NiftiHeader(
+            order,
+            datatype,
+            bits,
+            tuple(dims[1 : used + 1]),
+            tuple(spacing[1 : min(used, 3) + 1]),
+            start,
+            codes,
+            single,
         )
-    return ()
+    return None
 
 
-def _unpacked_size(path: Path, packed: bool, needed: int) -> int:
-    if not packed:
+def _unpacked_size(path: Path, needed: int) -> int:
+    if not path.name.lower().endswith(".gz"):
         return os.path.getsize(path)
     with open(path, "rb") as file:
         file.seek(-4, os.SEEK_END)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import LPS_RAS, CTVolume, Progress, ScanReadError
 from .grey import settle
-from .headers import check_nifti, check_nrrd, truncated, zero_spacing
+from .headers import check_nifti, check_nrrd, not_finite, truncated, zero_spacing
 
 #: Suffixes read here, with SimpleITK's reader for each: by name, since a text file named .nrrd
 #: must not be tried as something else.
@@ -47,8 +47,9 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
     notes: tuple[str, ...] = ()
     if SUFFIXES[suffix] == "NrrdImageIO":
         notes = check_nrrd(path)
-    elif SUFFIXES[suffix] == "NiftiImageIO":
-        notes = check_nifti(path)
+    nifti = None
+    if SUFFIXES[suffix] == "NiftiImageIO":
+        nifti, notes = check_nifti(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(SUFFIXES[suffix])
     reader.SetFileName(str(path))
@@ -63,7 +64,11 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
     if progress is not None:
         progress.update(0.7)
     matrix = LPS_RAS @ _index_to_lps(image)
-    voxels, padding, remarks = settle(_voxels(image))
+    array = _voxels(image)
+    if nifti is not None and array.dtype.kind == "f":
+        # ITK turns NaN and infinity into 0, which would be water: put them back.
+        array.reshape(-1)[not_finite(path, nifti)] = np.nan
+    voxels, padding, remarks = settle(array)
     if progress is not None:
         progress.update(1.0)
     return CTVolume(voxels, matrix, padding=padding, notes=notes + remarks)

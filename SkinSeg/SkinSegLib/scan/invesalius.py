@@ -13,9 +13,10 @@ Evidence, none of it from looking at the patient's own asymmetry:
 
 * For its surfaces (``data/surface_process.py``) InVesalius mirrors y about the origin, which makes
   the grid right-handed: a stored surface has x = i*sx, y = -j*sy, z = k*sz. Checked on Debian's
-  ``Cranium.inv3``, whose ``surface_0.vtp`` was made at 226 HU: the matrix interpolated at
-  (x, -y, z) has a median of 231 HU on its 205777 vertices; with x mirrored it has 66, with z
-  mirrored 24, with y mirrored 22. ``surface_1.vtp`` (-142 HU) gives -147 against -220, -50, -4.
+  ``Cranium.inv3``, whose ``surface_0.vtp`` was made at 226 HU: on its 205777 vertices the matrix
+  interpolated at (x, -y, z) has a median of 231 HU and a median deviation from 226 of 13; with x
+  mirrored the deviation is 239, with y 213, with z 230. ``surface_1.vtp`` (-142 HU): -147, and 11
+  against 441, 414 and 586.
 * These surfaces are written to STL as they are, in DICOM's LPS for a DICOM series. A surface that
   surgeons print is not a mirror image, so (x, -y, z) is right-handed.
 * In that scan the nose is at high j and the vertex at high k (seen in the slices). With these
