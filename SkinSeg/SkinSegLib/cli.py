@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from . import __version__
 
 if TYPE_CHECKING:
-    from .core import CTVolume, Progress
     from .job import Load, Outputs
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -157,16 +156,16 @@ def _check_paths(parser: argparse.ArgumentParser, chosen: argparse.Namespace) ->
 
 
 def _segment(chosen: argparse.Namespace) -> None:
-    from .job import Outputs
+    from .job import Outputs, scan_at
 
     outputs = Outputs(chosen.output, chosen.mask, chosen.json, chosen.preview)
-    _run(_scan(chosen.input, chosen.series), outputs, chosen)
+    _run(scan_at(chosen.input, chosen.series), outputs, chosen)
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from .job import Outputs, made_folder, phantom
+    from .job import Outputs, made_folder, phantom, scan_at
 
-    load = phantom if chosen.input is None else _scan(chosen.input, chosen.series)
+    load = phantom if chosen.input is None else scan_at(chosen.input, chosen.series)
     with made_folder(chosen.output) as folder:
         outputs = Outputs(
             mesh=folder / "skin.stl", report=folder / "report.json", preview=folder / "skin.png"
@@ -193,21 +192,13 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace) -> None:
 
 
 def _info(chosen: argparse.Namespace) -> None:
+    from .job import scan_at
     from .report import scan_text
     from .terminal import watched
 
-    with watched(sys.stderr) as progress, progress.stage("Read", 1.0):
-        volume = _scan(chosen.input, chosen.series)(progress)
+    with watched(sys.stderr) as progress:
+        volume = scan_at(chosen.input, chosen.series)(progress)
     print(scan_text(volume), end="")
-
-
-def _scan(path: Path, series: str | None) -> Load:
-    def load(progress: Progress) -> CTVolume:
-        from .scan import read
-
-        return read(path, series, progress)
-
-    return load
 
 
 def _ending(*endings: str) -> Callable[[str], Path]:

@@ -21,6 +21,7 @@ from .core import (
     require_writable,
 )
 from .report import Report, make_report
+from .scan import read
 from .segmentation import SegmentOptions, segment
 from .segmentation.labelmap import check_format as check_labelmap
 from .segmentation.labelmap import write_labelmap
@@ -99,9 +100,7 @@ def run_job(
     place yet.
     """
     _check(outputs, options)
-    reading = progress.part(*_READ)
-    with reading.stage("Read", 1.0):
-        volume = load(reading)
+    volume = load(progress.part(*_READ))
     result = _compute(volume, outputs, options, progress)
     with ExitStack() as finished:
         warnings = _write(result, outputs, progress.part(*_WRITE), finished)
@@ -145,10 +144,20 @@ def made_folder(path: Path) -> Iterator[Path]:
 
 
 def phantom(progress: Progress) -> CTVolume:
-    """The made head of ``skinseg demo``: a CT with table and head holder, seeded."""
-    from .training.phantom import PhantomSpec, make_phantom
+    """The made head of ``skinseg demo``: the same every time, with a table and a head holder."""
+    from .training.phantom import make_phantom
 
-    return make_phantom(PhantomSpec()).volume
+    return make_phantom(progress=progress).volume
+
+
+def scan_at(path: Path, series: str | None = None) -> Load:
+    """What loads the scan at ``path``; see :func:`SkinSegLib.scan.read`. Stage: Read."""
+
+    def load(progress: Progress) -> CTVolume:
+        with progress.stage("Read", 1.0):
+            return read(path, series, progress)
+
+    return load
 
 
 def _check(outputs: Outputs, options: JobOptions) -> None:
