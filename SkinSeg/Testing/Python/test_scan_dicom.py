@@ -113,6 +113,22 @@ def test_declared_padding_is_known_in_hu(value: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, stored == -2000)
 
 
+def test_a_range_of_padding_becomes_one_value(tmp_path: Path) -> None:
+    """Pixel Padding Range Limit; and an intercept that changes from slice to slice."""
+    stored = marked(AXIAL)
+    stored[:, 0, 0], stored[:, 0, 1], stored[:, 0, 2] = -3000, -2500, -2000
+    for k, path in enumerate(write_dicom(tmp_path, AXIAL, stored, PixelPaddingValue=-3000)):
+        data = load(path)
+        data.add_new("PixelPaddingRangeLimit", "SS", -2000)
+        data.RescaleIntercept = -5 * k
+        data.save_as(path)
+    volume = read(tmp_path)
+    assert len(volume.padding) == 1
+    mask = volume.padding_mask()
+    assert mask is not None
+    np.testing.assert_array_equal(mask, stored <= -2000)
+
+
 def test_padding_that_is_also_tissue_is_not_padding(tmp_path: Path) -> None:
     stored = marked(AXIAL)
     stored[2:4, 2:6, 3:7] = 0
@@ -305,7 +321,9 @@ def test_zip_is_unpacked_safely_and_cleaned_up(
             archive.write(item, f"../../evil{number}")
         link = zipfile.ZipInfo("link")
         link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
+        outside = replace(AXIAL, origin=AXIAL.lps((0, 0, 6)), shape=(1, 9, 11))
+        [more] = write_dicom(tmp_path / "more", outside, marked(outside))
+        archive.writestr(link, more.read_bytes())
         archive.writestr("readme.txt", "x" * 1000)
     before = set(tmp_path.rglob("*"))
     assert_markers(read(path), AXIAL)
