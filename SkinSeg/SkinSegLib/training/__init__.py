@@ -1,0 +1,1 @@
+"""The label protocol made flesh: phantoms, scenes, data sets, training and evaluation."""

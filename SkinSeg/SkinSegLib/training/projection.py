@@ -1,0 +1,176 @@
+"""Exact distances to an implicit surface: by projection on its zero set, never by formula.
+
+A point is moved along the gradient, x <- x - f g / |g|^2, until |f| / |g| is below
+:data:`TOLERANCE_MM`, then slid along the surface until the line back to where it came from is
+perpendicular to the surface: the foot of the (locally) nearest point. Central differences give
+gradients and curvatures; coordinates are float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from SkinSegLib.core import Progress, SurfaceError
+
+Points = NDArray[np.float64]
+Field = Callable[[Points], NDArray[np.float64]]
+
+#: A projected point is within this of the zero set, in mm.
+TOLERANCE_MM = 1e-4
+_STEP_MM = 1e-3
+_BATCH = 32768
+_BLOCK = 4
+
+
+def as_field(shape: Callable[..., NDArray[np.float64]]) -> Field:
+    """A shape of three coordinate arrays as a function of points (n, 3), evaluated in batches."""
+
+    def field(points: Points) -> NDArray[np.float64]:
+        result = np.empty(len(points))
+        for start in range(0, len(points), _BATCH):
+            x, y, z = np.ascontiguousarray(points[start : start + _BATCH].T)
+            result[start : start + _BATCH] = shape(x, y, z)
+        return result
+
+    return field
+
+
+def gradient(field: Field, points: ArrayLike, step: float = _STEP_MM) -> Points:
+    """Gradient (n, 3) at points (n, 3), by central differences over ``step`` mm."""
+    p = np.asarray(points, np.float64)
+    shifts = np.concatenate([np.eye(3), -np.eye(3)]) * step
+    values = field((p[None, :, :] + shifts[:, None, :]).reshape(-1, 3)).reshape(6, -1)
+    result: Points = (values[:3] - values[3:]).T / (2 * step)
+    return result
+
+
+def project(field: Field, points: ArrayLike, *, steps: int = 60) -> Points:
+    """Points (n, 3) moved onto the zero set along the gradient.
+
+    Each step is limited to 8 mm. Raises SurfaceError if a point does not arrive (it started where
+    the gradient vanishes, deep inside or far away).
+    """
+    result = np.array(points, np.float64, copy=True).reshape(-1, 3)
+    todo = np.arange(len(result))
+    for _ in range(steps):
+        p = result[todo]
+        f, g = field(p), gradient(field, p)
+        squared = np.maximum((g * g).sum(axis=1), 1e-12)
+        length = np.abs(f) / np.sqrt(squared)
+        move = g * (-f / squared)[:, None]
+        move *= np.minimum(1, 8.0 / np.maximum(length, 1e-12))[:, None]
+        result[todo] += move
+        todo = todo[length > 0.1 * TOLERANCE_MM]
+        if not todo.size:
+            return result
+    p = result[todo]
+    g = gradient(field, p)
+    off = np.abs(field(p)) / np.maximum(np.linalg.norm(g, axis=1), 1e-6)
+    if (off > TOLERANCE_MM).any():
+        raise SurfaceError(
+            f"{int((off > TOLERANCE_MM).sum())} points do not reach the phantom's surface. "
+            "Start from points nearer to it."
+        )
+    return result
+
+
+def normals(field: Field, points: ArrayLike) -> Points:
+    """Outward unit normals (n, 3) at points on or near the zero set."""
+    g = gradient(field, points)
+    return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-12)
+
+
+def nearest(field: Field, points: ArrayLike, *, slides: int = 12) -> tuple[Points, Points]:
+    """Feet (n, 3) of the perpendiculars from points (n, 3), and the slip left over (n,), in mm.
+
+    After projection the foot slides along the surface towards where the point was, until the
+    tangential rest (the slip) is below 1e-3 mm. The slip says how far off the perpendicular the
+    foot still is; the distance is then too long by about slip^2 / (2 distance).
+    """
+    start = np.asarray(points, np.float64).reshape(-1, 3)
+    foot = project(field, start)
+    slip = np.zeros(len(start))
+    todo = np.arange(len(start))
+    gain = np.ones(len(start))
+    for _ in range(slides):
+        p, q = start[todo], foot[todo]
+        n = normals(field, q)
+        back = p - q
+        along = (back * n).sum(axis=1, keepdims=True)
+        tangent = back - along * n
+        slip[todo] = np.linalg.norm(tangent, axis=1)
+        wanting = slip[todo] > 1e-3
+        if not wanting.any():
+            break
+        todo, tangent = todo[wanting], tangent[wanting]
+        size = np.linalg.norm(tangent, axis=1, keepdims=True)
+        step = tangent * gain[todo, None] * np.minimum(1, 2.0 / np.maximum(size, 1e-12))
+        moved = project(field, foot[todo] + step)
+        before = np.linalg.norm(start[todo] - foot[todo], axis=1)
+        after = np.linalg.norm(start[todo] - moved, axis=1)
+        better = after <= before
+        foot[todo[better]] = moved[better]
+        gain[todo[~better]] *= 0.4
+    return foot, slip
+
+
+def curvature_terms(field: Field, points: ArrayLike, step: float = 0.05) -> tuple[Points, Points]:
+    """Normals (n, 3) and Hessians of the distance (n, 3, 3; 1/mm) at points on the zero set.
+
+    The Hessian is that of f / |g| restricted to the tangent plane: its trace is k1 + k2, twice
+    the mean curvature, positive on a ball. ``step``: mm between the samples it is made from.
+    """
+    p = np.asarray(points, np.float64)
+    g = gradient(field, p)
+    size = np.maximum(np.linalg.norm(g, axis=1), 1e-12)
+    n = g / size[:, None]
+    moves = [(i, j, a, b) for i in range(3) for j in range(i) for a in (1, -1) for b in (1, -1)]
+    unit = np.eye(3) * step
+    shifts = [*unit, *-unit, *(a * unit[i] + b * unit[j] for i, j, a, b in moves)]
+    values = field(np.concatenate([p + shift for shift in shifts])).reshape(len(shifts), -1)
+    hessian = np.zeros((len(p), 3, 3))
+    middle = field(p)
+    for i in range(3):
+        hessian[:, i, i] = (values[i] + values[3 + i] - 2 * middle) / step**2
+    for (i, j, a, b), value in zip(moves, values[6:], strict=True):
+        hessian[:, i, j] += a * b * value / (4 * step**2)
+        hessian[:, j, i] += a * b * value / (4 * step**2)
+    across = np.eye(3) - n[:, :, None] * n[:, None, :]
+    return n, across @ hessian @ across / size[:, None, None]
+
+
+def surface_samples(
+    field: Field, low: ArrayLike, high: ArrayLike, spacing: float, progress: Progress | None = None
+) -> Points:
+    """Points on the zero set within a box (RAS mm), about one per spacing x spacing mm.
+
+    A grid of that spacing is searched for points within half a cell of the surface, which are
+    then projected. Deterministic.
+    """
+    from .implicit import SLOPE
+
+    start = np.asarray(low, np.float64)
+    counts = (
+        np.maximum(np.ceil((np.asarray(high, np.float64) - start) / spacing), 0).astype(int) + 1
+    )
+    sizes = [int(n) for n in -(-counts // _BLOCK)]
+    blocks = np.indices(sizes).reshape(3, -1).T * _BLOCK
+    middle = start + (blocks + (_BLOCK - 1) / 2) * spacing
+    half = spacing * ((_BLOCK - 1) / 2 * np.sqrt(3) + 0.5)
+    blocks = blocks[np.abs(field(middle)) < SLOPE * half]
+    offsets = np.indices((_BLOCK, _BLOCK, _BLOCK)).reshape(3, -1).T
+    found = [np.empty((0, 3))]
+    for number in range(0, len(blocks), 512):
+        if progress is not None:
+            progress.update(number / len(blocks))
+        index = (blocks[number : number + 512, None, :] + offsets).reshape(-1, 3)
+        points = start + index[(index < counts).all(axis=1)] * spacing
+        value = field(points)
+        points = points[np.abs(value) < 0.5 * SLOPE * spacing]
+        size = np.linalg.norm(gradient(field, points), axis=1)
+        near = np.abs(field(points)) < 0.5 * spacing * size
+        found.append(project(field, points[near]))
+    return np.concatenate(found)
