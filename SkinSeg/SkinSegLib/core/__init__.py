@@ -1,5 +1,6 @@
 """What every other part of SkinSeg shares. Imports none of them."""
 
+from .distance import distance_to
 from .errors import (
     Cancelled,
     GeometryError,
@@ -37,6 +38,7 @@ __all__ = [
     "SurfaceError",
     "as_hounsfield",
     "checked_matrix",
+    "distance_to",
     "replacing",
     "require_writable",
     "resource_path",

@@ -17,6 +17,9 @@ from .level import Level
 
 Floats = NDArray[np.float32]
 
+#: Enough for a head and shoulders at 2 mm; keeps time and memory bounded for anything larger.
+MAX_BLOCKS = 6_000_000
+
 
 @dataclass(frozen=True)
 class CoarseGrid:
@@ -31,11 +34,18 @@ class CoarseGrid:
 
     @classmethod
     def over(cls, volume: CTVolume, size_mm: float) -> CoarseGrid:
-        """Blocks as near to ``size_mm`` as whole voxels allow, never smaller than a voxel."""
+        """Blocks as near to ``size_mm`` as whole voxels allow, never smaller than a voxel.
+
+        Larger in a scan that would have more than MAX_BLOCKS of them (a whole trunk).
+        """
         si, sj, sk = volume.spacing
         nk, nj, ni = volume.voxels.shape
-        fk, fj, fi = (max(1, round(size_mm / s)) for s in (sk, sj, si))
-        return cls((nk, nj, ni), (fk, fj, fi), (sk * fk, sj * fj, si * fi))
+        while True:
+            fk, fj, fi = (max(1, round(size_mm / s)) for s in (sk, sj, si))
+            grid = cls((nk, nj, ni), (fk, fj, fi), (sk * fk, sj * fj, si * fi))
+            if np.prod(grid.coarse_shape) <= MAX_BLOCKS:
+                return grid
+            size_mm *= 1.1
 
     @property
     def coarse_shape(self) -> tuple[int, int, int]:
@@ -48,7 +58,8 @@ class CoarseGrid:
         n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
         matrix = np.zeros((blocks, n), np.float32)
         matrix[np.arange(n) // factor, np.arange(n)] = 1
-        return matrix / matrix.sum(axis=1, keepdims=True)
+        matrix /= matrix.sum(axis=1, keepdims=True)
+        return matrix
 
     def interpolating(self, axis: int) -> Floats:
         """(voxels, blocks) matrix of linear interpolation between block centres, flat beyond."""
@@ -88,10 +99,10 @@ class CoarseGrid:
         # Rows and columns first: several full slices lie between the same two coarse ones.
         cache: dict[int, Floats] = {}
         for k in range(self.shape[0]):
-            needed = np.flatnonzero(up_k[k])
+            needed = np.flatnonzero(up_k[k]).tolist()
             cache = {c: cache[c] if c in cache else up_j @ coarse[c] @ up_i for c in needed}
             weights = up_k[k, needed]
-            result = cache[int(needed[0])] * weights[0]
+            result = cache[needed[0]] * weights[0]
             for c, weight in zip(needed[1:], weights[1:], strict=True):
-                result += cache[int(c)] * weight
+                result += cache[c] * weight
             yield result

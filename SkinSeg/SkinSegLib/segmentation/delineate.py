@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume, Progress, SegmentationError
+from ..core import CTVolume, Progress, SegmentationError, distance_to
 from .coarse import CoarseGrid, Floats
-from .locate import Bools, distance_to
+from .locate import Bools, bounding_box
 from .openings import outside_part
 
 #: Tissue farther than this from the located patient is not patient. Wide enough for what the
@@ -70,22 +70,7 @@ def delineate(
     return mask
 
 
-def bounding_box(mask: NDArray[np.uint8], margin: int) -> tuple[slice, slice, slice] | None:
-    """The smallest box around the non-zero voxels, ``margin`` voxels wider; None if empty."""
-    slices = []
-    any_k = mask.any(axis=(1, 2))
-    if not any_k.any():
-        return None
-    flat = mask[any_k].any(axis=0)
-    for hit, n in zip((any_k, flat.any(axis=1), flat.any(axis=0)), mask.shape, strict=True):
-        where = np.flatnonzero(hit)
-        slices.append(slice(max(0, where[0] - margin), min(n, where[-1] + 1 + margin)))
-    return slices[0], slices[1], slices[2]
-
-
-def _signed_fields(
-    grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools
-) -> _Fields:
+def _signed_fields(grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools) -> _Fields:
     spacing = grid.spacing
     to_patient = distance_to(patient | cavities, spacing)
     # Far from everything the exact value does not matter; infinity would not interpolate.
@@ -109,6 +94,6 @@ def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]
         mask = (labels == int(np.argmax(sizes))).astype(np.uint8)
     del labels
     # The box is the patient's own: its edges are outside air, or the patient is cut there.
-    outside = outside_part(np.pad(mask == 0, 0))
+    outside = outside_part(mask == 0)
     progress.update(1.0)
     return (~outside).astype(np.uint8)

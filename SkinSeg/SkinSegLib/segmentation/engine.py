@@ -12,7 +12,7 @@ from .delineate import delineate
 from .findings import cut_faces, find
 from .level import find_level
 from .locate import locate
-from .openings import exterior_and_cavities
+from .openings import cavities_of
 from .options import SegmentOptions
 
 #: Block size in mm of the grid on which patient and objects are told apart.
@@ -56,13 +56,11 @@ def segment(
         progress.update(0.6)
         found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
     with progress.stage("Openings", 0.2):
-        _, cavities = exterior_and_cavities(
+        cavities = cavities_of(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
         )
     with progress.stage("Delineate", 0.4):
-        mask = delineate(
-            volume, level.skin, grid, found.patient, found.objects, cavities, progress
-        )
+        mask = delineate(volume, level.skin, grid, found.patient, found.objects, cavities, progress)
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
         bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
@@ -72,6 +70,7 @@ def segment(
         volume.ijk_to_ras,
         "threshold",
         level.skin,
+        (level.tissue - level.air) / 2,
         cuts,
         findings,
         dict(progress.seconds),

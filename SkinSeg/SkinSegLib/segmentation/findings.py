@@ -51,7 +51,7 @@ def find(
                 f"the skin was taken half-way. Check the outline and adjust the level if needed.",
             )
         )
-    thickest = max(volume.spacing)
+    thickest = max(*volume.spacing, volume.slice_gap_mm or 0.0)
     if thickest > _THICK_MM:
         findings.append(
             Finding(

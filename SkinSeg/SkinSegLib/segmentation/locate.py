@@ -2,19 +2,18 @@
 
 Table, holder and tubes are thin where they touch the patient, or do not touch at all: what an
 opening leaves is solid, the solid part with most bone is the head, and a thin part stays with it
-only if it is short, like an ear or a nose. Distances come from exact Euclidean distance maps
-(Maurer et al. 2003, IEEE Trans. Pattern Anal. Mach. Intell. 25:265), so that sizes are mm on any
-grid.
+only if it is short, like an ear or a nose.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import SegmentationError
+from ..core import SegmentationError, distance_to
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -36,29 +35,19 @@ class Location:
     contacts: Bools
 
 
-def distance_to(region: Bools, spacing: Spacing) -> Floats:
-    """Distance in mm from every voxel to the nearest voxel of ``region``; inf if it is empty."""
-    import SimpleITK as sitk
-
-    if not region.any():
-        return np.full(region.shape, np.inf, np.float32)
-    image = sitk.GetImageFromArray(region.view(np.uint8))
-    image.SetSpacing(spacing[::-1])
-    distance = sitk.SignedMaurerDistanceMap(
-        image, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
-    )
-    result: Floats = sitk.GetArrayFromImage(distance)
-    # The filter measures to the region's boundary voxels: zero there, negative within.
-    return np.maximum(result, 0, out=result)
-
-
-def opened(region: Bools, radius_mm: float, spacing: Spacing) -> Bools:
-    """Morphological opening with a ball of ``radius_mm``; the scan's end does not erode."""
-    padded = np.pad(region, 1, mode="edge")
-    eroded = region & (distance_to(~padded, spacing)[1:-1, 1:-1, 1:-1] > radius_mm)
-    if not eroded.any():
-        return eroded
-    return region & (distance_to(eroded, spacing) <= radius_mm)
+def bounding_box(
+    mask: NDArray[np.bool_] | NDArray[np.uint8], margin: int
+) -> tuple[slice, slice, slice] | None:
+    """The smallest box around the non-zero voxels, ``margin`` voxels wider; None if empty."""
+    slices = []
+    any_k: Bools = np.any(mask, axis=(1, 2))
+    if not any_k.any():
+        return None
+    flat: Bools = np.any(mask[any_k], axis=0)
+    for hit, n in zip((any_k, flat.any(axis=1), flat.any(axis=0)), mask.shape, strict=True):
+        where = np.flatnonzero(hit)
+        slices.append(slice(max(0, where[0] - margin), min(n, where[-1] + 1 + margin)))
+    return slices[0], slices[1], slices[2]
 
 
 def locate(
@@ -116,21 +105,39 @@ def _head_core(tissue: Bools, bone: Floats, spacing: Spacing, opening_mm: float)
 
 
 def _reach(thin: Bools, core: Bools, spacing: Spacing, limit_mm: float) -> Floats:
-    """Length in mm of the way from the core through thin parts; inf beyond ``limit_mm``."""
-    from scipy import ndimage
+    """Length in mm of the shortest way from the core to each voxel of the thin parts.
 
-    # Faces and corners in turn: steps that come near to a ball on the coarse grid.
-    faces = ndimage.generate_binary_structure(3, 1)
-    cube = ndimage.generate_binary_structure(3, 3)
-    step = float(np.mean(spacing))
+    Infinite outside of them and far beyond ``limit_mm``. Steps go to all 26 neighbours.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import dijkstra
+
     reach = np.full(thin.shape, np.inf, np.float32)
-    grown, front = core.copy(), 0
-    while front * step <= limit_mm + step:
-        front += 1
-        structure = cube if front % 3 == 0 else faces
-        new = ndimage.binary_dilation(grown, structure, mask=grown | thin) & ~grown
-        if not new.any():
-            break
-        reach[new] = front * step
-        grown |= new
+    count = int(np.count_nonzero(thin))
+    if count == 0:
+        return reach
+    # Node 0 is the whole core; the thin voxels follow. -1 is neither.
+    node = np.where(core, 0, -1).astype(np.int32)
+    node[thin] = np.arange(1, count + 1)
+    starts, ends, lengths = [], [], []
+    for offset in product((-1, 0, 1), repeat=3):
+        if offset <= (0, 0, 0):
+            continue
+        along = list(zip(offset, node.shape, strict=True))
+        here = tuple(slice(max(0, -o), n - max(0, o)) for o, n in along)
+        there = tuple(slice(max(0, o), n - max(0, -o)) for o, n in along)
+        a, b = node[here].ravel(), node[there].ravel()
+        joined = (a >= 0) & (b >= 0) & (a + b > 0)
+        starts.append(a[joined])
+        ends.append(b[joined])
+        length = float(np.linalg.norm(np.multiply(offset, spacing)))
+        lengths.append(np.full(starts[-1].size, length))
+    row, column, data = np.concatenate(starts), np.concatenate(ends), np.concatenate(lengths)
+    # Many voxels touch the core: of parallel edges the shortest counts, and coo would add them.
+    order = np.lexsort((data, column, row))
+    row, column, data = row[order], column[order], data[order]
+    first = np.append(True, (np.diff(row) != 0) | (np.diff(column) != 0))
+    graph = coo_array((data[first], (row[first], column[first])), shape=(count + 1,) * 2).tocsr()
+    way = dijkstra(graph, directed=False, indices=0, limit=2 * limit_mm)
+    reach[thin] = way[1:]
     return reach

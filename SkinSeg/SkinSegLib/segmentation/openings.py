@@ -12,27 +12,32 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .locate import Bools, Spacing, distance_to
+from ..core import distance_to
+from .locate import Bools, Spacing, bounding_box
 
 #: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
 _CRUMB_MM = 3.0
 
 
-def exterior_and_cavities(
-    patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_mm: float
-) -> tuple[Bools, Bools]:
-    """Outside air and filled air on the coarse grid; together with the patient they are all.
+def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_mm: float) -> Bools:
+    """Air on the coarse grid that belongs to the patient.
 
     ``patient``: (k, j, i). ``spacing``: mm along k, j, i. ``seal_mm``: the largest ball's radius.
     ``cavity_depth_mm``: a pocket is filled if its volume divided by the area of its mouth is at
     least this.
     """
     cavities = np.zeros_like(patient)
+    # Two voxels more than the ball needs, so that it can roll all around the patient.
+    margin = 2 + round(2 * seal_mm / min(spacing))
+    box = bounding_box(patient, margin)
+    if box is None:
+        return cavities
+    inside = cavities[box]
     # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
     # cap the whole hollow of the ear.
     for radius in (seal_mm * 2 / 3, seal_mm):
-        cavities |= _cavities(patient | cavities, spacing, radius, cavity_depth_mm)
-    return ~(patient | cavities), cavities
+        inside |= _cavities(patient[box] | inside, spacing, radius, cavity_depth_mm)
+    return cavities
 
 
 def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm: float) -> Bools:
@@ -56,7 +61,8 @@ def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm:
     depth = np.divide(volume, mouth, out=np.full(count, np.inf), where=mouth > 0)
     is_cavity = np.zeros(count + 1, bool)
     is_cavity[1:] = depth >= cavity_depth_mm
-    return is_cavity[grown]
+    result: Bools = is_cavity[grown]
+    return result
 
 
 def outside_part(air: Bools) -> Bools:
@@ -83,20 +89,22 @@ def outside_part(air: Bools) -> Bools:
     at_edge[0] = False
     if not at_edge.any():
         at_edge[1 + int(np.argmax(np.bincount(labels.ravel())[1:]))] = True
-    return at_edge[labels]
+    result: Bools = at_edge[labels]
+    return result
 
 
 def _grown_back(deep: NDArray[np.int32], pockets: Bools, spacing: Spacing) -> NDArray[np.int32]:
     """Each pocket voxel near a deep part takes that part's label; the rest stays 0."""
-    from scipy import ndimage
+    from scipy.spatial import cKDTree
 
-    # Nearest label, within the crumbs' depth and one voxel for the grid's coarseness.
+    # One voxel more than the crumbs' depth, for the grid's coarseness.
     limit = _CRUMB_MM + max(spacing)
-    distance, where = ndimage.distance_transform_edt(
-        deep == 0, sampling=spacing, return_indices=True
-    )
-    near: Bools = pockets & (distance <= limit)
-    return np.where(near, deep[tuple(where)], 0).astype(np.int32)
+    cores, around = np.argwhere(deep), np.argwhere(pockets)
+    _, nearest = cKDTree(cores * spacing).query(around * spacing, distance_upper_bound=limit)
+    found = nearest < len(cores)
+    grown = np.zeros_like(deep)
+    grown[tuple(around[found].T)] = deep[tuple(cores[nearest[found]].T)]
+    return grown
 
 
 def _mouth_area(
@@ -115,4 +123,3 @@ def _mouth_area(
     # Voxel faces overstate the area of an oblique mouth by up to sqrt(3), 1.5 on average.
     result: NDArray[np.float64] = area[1:] / 1.5
     return result
-

@@ -1,0 +1,131 @@
+"""From a field to a closed triangle mesh in RAS mm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import SkinMesh, SurfaceError, transform_points
+from .field import FULL, Field
+
+Triangles = NDArray[np.int32]
+
+
+def contour(field: Field, ijk_to_ras: NDArray[np.float64]) -> SkinMesh:
+    """The zero set of a field as one closed mesh, oriented outward.
+
+    Flying edges (Schroeder, Maynard and Geveci 2015, IEEE LDAV). Where the scan ends within the
+    patient, two layers are added: the last one again, then one that is outside throughout. The
+    surface closes between them; moving every vertex of the added layers onto the plane at which
+    the scan ends makes the cap exactly flat, and the skin meets it at its own angle.
+
+    Raises SurfaceError if nothing crosses zero.
+    """
+    once = [(int(low is not None), int(high is not None)) for low, high in field.ends]
+    values = np.pad(np.pad(field.values, once, mode="edge"), once, constant_values=-FULL)
+    points, triangles = _flying_edges(values)
+    if len(triangles) == 0:
+        raise SurfaceError("The mask has no surface. Segment the scan again.")
+    kji = points[:, ::-1] + np.subtract(field.origin, [2 * low for low, _ in once]).astype("f4")
+    triangles, is_cut = _flatten_ends(kji, triangles, field)
+    keep = _largest_component(triangles, len(kji))
+    triangles, is_cut = triangles[keep], is_cut[keep]
+    kji, triangles = _without_unused(kji, triangles)
+    ras = transform_points(ijk_to_ras, kji[:, ::-1]).astype(np.float32)
+    mesh = SkinMesh(ras, triangles, is_cut, is_closed(triangles))
+    if mesh.volume_ml < 0:
+        mesh = SkinMesh(ras, np.ascontiguousarray(triangles[:, ::-1]), is_cut, mesh.closed)
+    return mesh
+
+
+def is_closed(triangles: Triangles) -> bool:
+    """Every edge is used exactly twice, once in each direction."""
+    starts = triangles.astype(np.int64).ravel()
+    ends = np.roll(triangles, -1, axis=1).astype(np.int64).ravel()
+    count = int(starts.max()) + 1 if starts.size else 0
+    forward = np.sort(starts * count + ends)
+    backward = np.sort(ends * count + starts)
+    once = bool((np.diff(forward) > 0).all())
+    return starts.size > 0 and once and bool((forward == backward).all())
+
+
+def _flying_edges(values: NDArray[np.int16]) -> tuple[NDArray[np.float32], Triangles]:
+    """Vertices (i, j, k) in voxels and triangles of the zero set."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
+
+    image = vtkImageData()
+    image.SetDimensions(values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(values.ravel()))
+    edges = vtkFlyingEdges3D()
+    edges.SetInputData(image)
+    edges.SetValue(0, 0.0)
+    edges.ComputeNormalsOff()
+    edges.ComputeGradientsOff()
+    edges.ComputeScalarsOff()
+    edges.Update()
+    surface = edges.GetOutput()
+    if surface.GetNumberOfPolys() == 0:
+        return np.empty((0, 3), np.float32), np.empty((0, 3), np.int32)
+    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(np.float32)
+    connectivity: NDArray[Any] = vtk_to_numpy(surface.GetPolys().GetConnectivityArray())
+    return points, connectivity.reshape(-1, 3).astype(np.int32)
+
+
+def _flatten_ends(
+    kji: NDArray[np.float32], triangles: Triangles, field: Field
+) -> tuple[Triangles, NDArray[np.bool_]]:
+    """Move vertices of the added layers onto the scan's ends (in place); mark those triangles.
+
+    Where two ends meet, vertices of either fall together along the edge; they are merged and the
+    triangles between them dropped.
+    """
+    is_cut = np.zeros(len(triangles), bool)
+    on_planes = np.zeros(len(kji), np.uint8)
+    for axis, (low, high) in enumerate(field.ends):
+        first = field.origin[axis]
+        last = first + field.values.shape[axis] - 1
+        for plane, beyond in ((low, kji[:, axis] < first), (high, kji[:, axis] > last)):
+            if plane is None:
+                continue
+            is_cut |= beyond[triangles].all(axis=1)
+            kji[beyond, axis] = plane
+            on_planes += beyond
+    double = np.flatnonzero(on_planes > 1)
+    if double.size:
+        _, kept, which = np.unique(kji[double], axis=0, return_index=True, return_inverse=True)
+        target = np.arange(len(kji), dtype=np.int32)
+        target[double] = double[kept[which.ravel()]]
+        triangles = target[triangles]
+        a, b, c = triangles.T
+        whole = (a != b) & (b != c) & (c != a)
+        triangles, is_cut = triangles[whole], is_cut[whole]
+    return triangles, is_cut
+
+
+def _largest_component(triangles: Triangles, count: int) -> NDArray[np.bool_]:
+    """Triangles of the component with most of them, as booleans."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    a, b, c = triangles.T
+    rows, columns = np.concatenate([a, b]), np.concatenate([b, c])
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
+    _, labels = connected_components(graph, directed=False)
+    of_triangle = labels[a]
+    result: NDArray[np.bool_] = of_triangle == np.bincount(of_triangle).argmax()
+    return result
+
+
+def _without_unused(
+    points: NDArray[np.float32], triangles: Triangles
+) -> tuple[NDArray[np.float32], Triangles]:
+    used = np.zeros(len(points), bool)
+    used[triangles] = True
+    if used.all():
+        return points, triangles
+    renumbered = np.cumsum(used, dtype=np.int32) - 1
+    return points[used], renumbered[triangles].astype(np.int32)
