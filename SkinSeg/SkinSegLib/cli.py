@@ -39,26 +39,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.run is _segment:
         _check_paths(parser, chosen)
-    from .core import Cancelled, SkinSegError
-
+    _set_up_log(chosen.debug)
     try:
         chosen.run(chosen)
-    except (Cancelled, KeyboardInterrupt):
-        message = "Cancelled; nothing was written."
-    except SkinSegError as error:
-        message = f"Error: {error}"
-    except MemoryError:
-        message = "Error: there is not enough memory. Close other programs, or use a smaller scan."
-    except Exception as error:
-        # What a library says may quote the scan's header, so only its kind is shown.
-        kind = type(error).__name__
-        message = f"Error: SkinSeg failed unexpectedly ({kind}). Add --debug to see where."
-    else:
-        return DONE
-    if chosen.debug:
-        traceback.print_exc()
-    print(message, file=sys.stderr)
-    return FAILED
+    except (Exception, KeyboardInterrupt) as error:
+        if chosen.debug:
+            traceback.print_exc()
+        print(_message(error), file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def _message(error: BaseException) -> str:
+    from .core import Cancelled, SkinSegError
+
+    if isinstance(error, Cancelled | KeyboardInterrupt):
+        return "Cancelled; nothing was written."
+    if isinstance(error, SkinSegError):
+        return f"Error: {error}"
+    if isinstance(error, MemoryError):
+        return "Error: there is not enough memory. Close other programs, or use a smaller scan."
+    # What a library says may quote the scan's header, so only its kind is shown.
+    kind = type(error).__name__
+    return f"Error: SkinSeg failed unexpectedly ({kind}). Add --debug to see where."
+
+
+def _set_up_log(debug: bool) -> None:
+    """Show what VTK and the others log only with --debug: our own messages say what matters."""
+    import logging
+
+    handler = logging.StreamHandler() if debug else logging.NullHandler()
+    logger = logging.getLogger("SkinSeg")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
 
 
 def build_parser() -> argparse.ArgumentParser:

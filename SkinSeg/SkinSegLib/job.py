@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -230,9 +231,8 @@ def _named(path: Path, finished: ExitStack) -> Iterator[Path]:
         temporary = own.enter_context(replacing(path))
         try:
             yield temporary
-        except OutputError as error:  # it was written under the temporary name
-            message = str(error).replace(temporary.name, path.name)
-            raise OutputError(message) from error
+        except OutputError as error:  # it was written under a temporary name
+            raise OutputError(re.sub(r"\.skinseg-[0-9a-f]{12}-", "", str(error))) from error
         finished.enter_context(own.pop_all())
 
 

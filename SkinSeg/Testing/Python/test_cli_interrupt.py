@@ -1,0 +1,104 @@
+"""Ctrl-C at each stage: exit code 1, a message, and no file changed or left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import LIBRARY, STAGES, names, write_scan
+from SkinSegLib.cli import main
+from SkinSegLib.core import Progress
+
+SAID = "Cancelled; nothing was written."
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_scan(tmp_path_factory.mktemp("scan") / "scan.nrrd")
+
+
+def everything(scan: Path, folder: Path) -> list[str]:
+    """Arguments that go through every stage, with all four outputs there before."""
+    files = {"-o": "s.stl", "--mask": "m.nrrd", "--json": "r.json", "--preview": "p.png"}
+    for name in files.values():
+        (folder / name).write_text("old")
+    given = [text for option, name in files.items() for text in (option, str(folder / name))]
+    return ["segment", str(scan), *given, "--layer", "8"]
+
+
+def assert_untouched(folder: Path) -> None:
+    assert names(folder) == ["m.nrrd", "p.png", "r.json", "s.stl"]
+    assert {path.read_bytes() for path in folder.iterdir()} == {b"old"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "at"), [*((stage, "begin") for stage in STAGES), (STAGES[-1], "end")]
+)
+def test_ctrl_c_at_each_stage(
+    scan: Path,
+    tmp_path: Path,
+    stage: str,
+    at: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A real SIGINT, sent to this process as the stage begins, or as it ends."""
+    real, sent = Progress.update, []
+
+    def update(self: Progress, fraction: float) -> None:
+        real(self, fraction)
+        if self._name == stage and fraction == (0.0 if at == "begin" else 1.0) and not sent:
+            sent.append(stage)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "update", update)
+    before = signal.getsignal(signal.SIGINT)
+    assert main(everything(scan, tmp_path)) == 1
+    assert sent == [stage]
+    assert SAID in capsys.readouterr().err
+    assert_untouched(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_second_ctrl_c_stops_at_once(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a stage that does not report for long."""
+
+    def stuck(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on")
+
+    monkeypatch.setattr("SkinSegLib.job.build", stuck)
+    assert main(everything(scan, tmp_path)) == 1
+    assert SAID in capsys.readouterr().err
+    assert_untouched(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_from_outside(scan: Path, tmp_path: Path, number: int) -> None:
+    """The command as its own process, interrupted from another one while it computes."""
+    code = f"import sys; sys.path.insert(0, {str(LIBRARY)!r}); from SkinSegLib.cli import main"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; sys.exit(main())", *everything(scan, tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Locate" in line:
+            process.send_signal(number)
+            break
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Cancelling" in err
+    assert SAID in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert_untouched(tmp_path)
