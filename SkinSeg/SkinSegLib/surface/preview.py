@@ -25,7 +25,7 @@ _LINUX_WINDOWS = ("vtkEGLRenderWindow", "vtkOSOpenGLRenderWindow")
 
 _HELP = (
     "The preview picture needs a graphics library that this machine lacks; nothing else does. "
-    "Install one (Debian, Ubuntu: apt-get install libegl1, or libosmesa6) and run again, "
+    "Install one (Debian, Ubuntu: apt-get install libegl1 libgl1-mesa-dri) and run again, "
     "or leave the preview out."
 )
 
