@@ -14,8 +14,10 @@ from ..core import CTVolume, Progress, SkinMask, SkinMesh
 from .segments import add_segmentation
 from .volumes import placed_scan
 
-#: Shares of the whole job, by the time they take.
-_SHARES = {"segment": 0.7, "head": 0.1, "layer": 0.2}
+#: Where in the whole job each part begins and how much of it it is, by the time they take.
+_SEGMENT = (0.0, 0.7)
+_HEAD = (0.7, 0.1)
+_LAYER = (0.8, 0.2)
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ def compute(scan: CTVolume, options: JobOptions, progress: Progress) -> JobResul
 
     Raises SegmentationError, SurfaceError or Cancelled.
     """
-    mask = segmentation.segment(scan, options.segment, _part(progress, "segment"))
-    head = surface.build(mask, scan, progress=_part(progress, "head"))
-    last = _part(progress, "layer")
+    mask = segmentation.segment(scan, options.segment, progress.part(*_SEGMENT))
+    head = surface.build(mask, scan, progress=progress.part(*_HEAD))
     layer = None
-    if options.layer_mesh:
-        shell = surface.SurfaceOptions(layer_mm=options.layer_mm)
-        layer = surface.build(mask, scan, shell, last)
-    with last.stage("Layer", 1.0):
+    with progress.part(*_LAYER).stage("Layer", 1.0) as stage:
+        if options.layer_mesh:
+            shell = surface.SurfaceOptions(layer_mm=options.layer_mm)
+            layer = surface.build(mask, scan, shell)
+            stage.update(0.7)
         voxels = surface.layer_voxels(mask, head, options.layer_mm)
     return JobResult(mask, head, voxels, layer, dict(progress.seconds))
 
@@ -84,16 +86,3 @@ def segment_volume(
         placed, result.mask.voxels, result.head, result.layer_voxels, result.layer
     )
     return node, result
-
-
-def _part(progress: Progress, name: str) -> Progress:
-    """Progress of one part, reported as its share of the whole job; cancelled with it."""
-    names = list(_SHARES)
-    start = sum(_SHARES[n] for n in names[: names.index(name)])
-    whole = progress.report
-
-    def report(stage: str, fraction: float) -> None:
-        if whole is not None:
-            whole(stage, start + _SHARES[name] * fraction)
-
-    return Progress(report, progress.is_cancelled, progress.seconds)

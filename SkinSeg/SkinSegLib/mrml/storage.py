@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def load_segmentation(path: Path | str) -> Any:
     """
     slicer = ensure_host()
     source = Path(path)
+    _require_whole(source)
     name = slicer.mrmlScene.GetUniqueNameByString(source.name.partition(".")[0] or "Segmentation")
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.AddDefaultStorageNode()
@@ -93,12 +96,32 @@ def load_scene(path: Path | str) -> tuple[Any, ...]:
     messages = slicer.vtkMRMLMessageCollection()
     if not source.is_file():
         raise SceneError(f"There is no file {source}. Check the path.")
-    if not slicer.mrmlScene.ReadFromMRB(str(source), True, messages):
+    if not zipfile.is_zipfile(source):
+        raise SceneError(f"{source} is no whole .mrb file. Check the path, or copy it again.")
+    folder = Path.cwd()
+    try:
+        done = slicer.mrmlScene.ReadFromMRB(str(source), True, messages)
+    finally:
+        os.chdir(folder)  # where unpacking fails, Slicer leaves the process in another folder
+    if not done:
         raise SceneError(f"Slicer could not read {source} as a scene. {_all(messages)}".strip())
     nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     for node in nodes:
         restore_surface(node)
     return tuple(nodes)
+
+
+def _require_whole(source: Path) -> None:
+    """Slicer's reader ends the whole process on a truncated file: find out beforehand."""
+    import SimpleITK as sitk
+
+    try:
+        sitk.ReadImage(str(source))
+    except RuntimeError as error:
+        raise SceneError(
+            f"{source} holds no segmentation that can be read: it is missing, damaged or of "
+            "another kind. Check the path, or copy the file again."
+        ) from error
 
 
 def _said(storage: Any, message: str) -> str:

@@ -1,0 +1,451 @@
+"""SkinSeg: the patient's skin from a head CT. The module that 3D Slicer loads.
+
+Only Qt and MRML wiring; what is computed, and how, is in SkinSegLib beside this file.
+"""
+
+# Slicer's self-tests are unittest's, and pytest is not there.
+# ruff: noqa: PT009, PT027
+
+import logging
+import os
+import pathlib
+import tempfile
+import time
+from typing import Annotated
+
+import qt
+import slicer
+import vtk
+from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+#: The panel answers to clicks this often, in seconds, while a segmentation runs.
+ALIVE_EVERY = 0.05
+
+
+class SkinSeg(ScriptedLoadableModule):
+    """What Slicer's module list shows."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("SkinSeg")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Volumes", "Models", "Segmentations", "SubjectHierarchy"]
+        self.parent.contributors = ["The SkinSeg contributors"]
+        self.parent.helpText = _(
+            "Finds the patient's skin in a head CT, without table, head holder and pillow, and "
+            "exports it as a closed surface. Select a volume and click <b>Segment skin</b>. "
+            "Everything is computed on this computer. <b>Not a medical device.</b>"
+        )
+        self.parent.acknowledgementText = _(
+            "SkinSeg is free software under the Apache License 2.0. It builds on 3D Slicer, VTK, "
+            "SimpleITK, SciPy and NumPy."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offer the head phantom in Slicer's Sample Data module."""
+    import SampleData
+
+    logic = SampleData.SampleDataLogic
+    if hasattr(logic, "registerCustomSampleDataCategory"):  # not yet in Slicer 5.10
+        logic.registerCustomSampleDataCategory("SkinSeg", title=_("SkinSeg"))
+    logic.registerCustomSampleDataSource(
+        category="SkinSeg",
+        sampleName="SkinSegPhantom",
+        uris="",  # nothing is downloaded: the phantom is made on this computer
+        nodeNames="SkinSegPhantom",
+        thumbnailFileName=os.path.join(os.path.dirname(__file__), "Resources/Icons/SkinSeg.png"),
+        customDownloader=loadPhantom,
+    )
+
+
+def loadPhantom(source=None):
+    """Make the head phantom and add it to the scene; returns the list of volume nodes.
+
+    ``source`` is what Sample Data hands over on a click; it is not needed.
+    """
+    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+        from SkinSegLib.mrml import add_volume
+        from SkinSegLib.training.phantom import PhantomSpec, make_phantom
+
+        node = add_volume(make_phantom(PhantomSpec()).volume, "SkinSegPhantom")
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        return [node]
+
+
+def _present(node):
+    """The node, or None once it is no longer in the scene (parameter nodes may still name it)."""
+    return node if node is not None and node.GetScene() is not None else None
+
+
+@parameterNodeWrapper
+class SkinSegParameterNode:
+    """What is saved with the scene.
+
+    inputVolume - the head CT.
+    segmentation - the result of the last run, which Export writes.
+    layerThickness - thickness of the segment Skin in mm.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    layerThickness: Annotated[float, WithinRange(0.2, 50)] = 2.0
+
+
+class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: choose a volume, segment, export."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._lastAlive = 0.0
+        self._closed = False
+
+    def setup(self) -> None:
+        """Called once, when the user opens the module for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/SkinSeg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.ui.progressBar.visible = False
+        self.logic = SkinSegLogic()
+
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._updateButtons)
+        self.ui.segmentButton.connect("clicked()", self.onSegmentButton)
+        self.ui.exportButton.connect("clicked()", self.onExportButton)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """Called when the application closes, and before the module is reloaded."""
+        self._closed = True
+        if self.logic:
+            self.logic.cancel()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self) -> None:
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Called each time the user opens another module."""
+        if not self.logic.isRunning():
+            self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event) -> None:
+        """A run that is under way has lost its volume: stop it."""
+        self.logic.cancel()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event) -> None:
+        self.ui.resultLabel.text = ""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller, event) -> None:
+        """Slicer made new surfaces from the labelmaps it loaded: put ours back."""
+        self.logic.restoreSurfaces()
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Have a parameter node, and a volume selected if there is one."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.inputVolume:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first:
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, parameterNode: SkinSegParameterNode | None) -> None:
+        """Connect the panel to a parameter node, or to none."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateButtons
+            )
+        self._parameterNode = parameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateButtons)
+        if not self._closed:
+            self._updateButtons()
+
+    def onSegmentButton(self) -> None:
+        """Start, or cancel what was started."""
+        if self.logic.isRunning():
+            self.logic.cancel()
+            self._updateButtons()
+            return
+        parameterNode = self._parameterNode
+        started = time.perf_counter()
+        message = ""
+        try:
+            segmentation = self.logic.process(
+                parameterNode.inputVolume,
+                layerThickness=parameterNode.layerThickness,
+                report=self._showProgress,
+            )
+            parameterNode.segmentation = segmentation
+            message = self._resultText(time.perf_counter() - started)
+        except Cancelled:
+            message = _("Cancelled. Nothing was changed.")
+        except SkinSegError as error:
+            logging.exception("SkinSeg could not segment the volume.")
+            message = str(error)
+        except Exception:
+            logging.exception("SkinSeg met an unexpected error.")
+            message = _("Something went wrong that should not. The log has the details.")
+        if not self._closed:
+            self.ui.progressBar.visible = False
+            self.ui.resultLabel.text = message
+            self._updateButtons()
+
+    def onExportButton(self) -> None:
+        """Ask for a file name and write the head's surface."""
+        key = f"{self.moduleName}/ExportFolder"
+        folder = slicer.util.settingsValue(key, slicer.app.defaultScenePath)
+        path = qt.QFileDialog.getSaveFileName(
+            self.parent,
+            _("Export the skin surface"),
+            os.path.join(folder, "skin.stl"),
+            _("Surface in mm") + " (*.stl *.ply *.obj *.vtp)",
+        )
+        if not path:
+            return
+        target = pathlib.Path(path)
+        if not target.suffix:
+            target = target.with_suffix(".stl")
+        qt.QSettings().setValue(key, str(target.parent))
+        try:
+            self.logic.export(self._parameterNode.segmentation, target)
+            message = _("Exported {name}. It was read back and is whole.").format(name=target.name)
+        except SkinSegError as error:
+            logging.exception("SkinSeg could not export the surface.")
+            message = str(error)
+        self.ui.resultLabel.text = message
+        self._updateButtons()
+
+    def _showProgress(self, stage: str, fraction: float) -> None:
+        """Show how far the job is, and let the panel answer to clicks."""
+        now = time.perf_counter()
+        if now - self._lastAlive < ALIVE_EVERY and fraction > 0:
+            return
+        self._lastAlive = now
+        if not self._closed:
+            self.ui.progressBar.visible = True
+            self.ui.progressBar.value = round(100 * fraction)
+            self.ui.progressBar.format = stage + " %p%"
+            self._updateButtons()
+        slicer.app.processEvents()
+
+    def _resultText(self, seconds: float) -> str:
+        result = self.logic.result
+        lines = [
+            _("Head of {volume:.0f} mL in {seconds:.1f} s.").format(
+                volume=result.mask.volume_ml, seconds=seconds
+            )
+        ]
+        lines += [f"{finding.kind.value}: {finding.message}" for finding in result.mask.findings]
+        return "\n".join(lines)
+
+    def _updateButtons(self, caller=None, event=None) -> None:
+        """What can be clicked now, and why not, in the tooltips."""
+        segment, export = self.ui.segmentButton, self.ui.exportButton
+        running = self.logic.isRunning()
+        parameters = self._parameterNode
+        volume = _present(parameters.inputVolume) if parameters else None
+        result = _present(parameters.segmentation) if parameters else None
+        self.ui.inputSelector.enabled = not running
+        segment.text = _("Cancel") if running else _("Segment skin")
+        if running and self.logic.isCancelled():
+            segment.enabled, segment.toolTip = False, _("Stopping at the next step.")
+        elif running:
+            segment.enabled = True
+            segment.toolTip = _("Stop the segmentation. The scene stays as it was.")
+        elif volume is None:
+            segment.enabled, segment.toolTip = False, _("Load a head CT and select it above first.")
+        else:
+            segment.enabled = True
+            segment.toolTip = _("Find the patient's skin in the selected volume.")
+        if running:
+            export.enabled, export.toolTip = False, _("Wait until the segmentation is done.")
+        elif result is None:
+            export.enabled, export.toolTip = False, _("Segment a volume first.")
+        else:
+            export.enabled = True
+            export.toolTip = _("Write the head's closed surface to a file, in mm.")
+
+
+class SkinSegLogic(ScriptedLoadableModuleLogic):
+    """The job on nodes, without a panel. One run at a time."""
+
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        #: Of the last run that came to its end: a SkinSegLib.mrml.JobResult.
+        self.result = None
+        self._running = False
+        self._cancelled = False
+
+    def getParameterNode(self):
+        return SkinSegParameterNode(super().getParameterNode())
+
+    def isRunning(self) -> bool:
+        return self._running
+
+    def isCancelled(self) -> bool:
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Stop a run at its next step, from within its ``report`` or an event it lets through."""
+        self._cancelled = self._running
+
+    def process(self, volumeNode, options=None, report=None, layerThickness=None):
+        """Segment a vtkMRMLScalarVolumeNode; returns a new vtkMRMLSegmentationNode.
+
+        :param volumeNode: the scan, below any transform
+        :param options: SkinSegLib.mrml.JobOptions, by default those of the library
+        :param report: called with (stage, fraction 0..1 of the whole job); may call cancel()
+        :param layerThickness: of the segment Skin in mm, where no options are given
+        :raises SkinSegError: with a message for the user; Cancelled after cancel(). Then the
+            scene is as it was.
+        """
+        from SkinSegLib.mrml import JobOptions, segment_volume
+
+        if self._running:
+            raise SceneError("A segmentation is running already. Wait for it, or cancel it.")
+        if options is None:
+            options = JobOptions(layer_mm=layerThickness) if layerThickness else JobOptions()
+
+        def step(stage: str, fraction: float) -> None:
+            if report:
+                report(stage, fraction)
+            if volumeNode.GetScene() is None and not self._cancelled:
+                raise SceneError("The volume was removed, so the segmentation was stopped.")
+
+        self._running, self._cancelled = True, False
+        try:
+            node, self.result = segment_volume(
+                volumeNode, options, Progress(step, self.isCancelled)
+            )
+        finally:
+            self._running, self._cancelled = False, False
+        seconds = {stage: round(value, 2) for stage, value in self.result.seconds.items()}
+        logging.info("SkinSeg finished; seconds per stage: %s", seconds)
+        return node
+
+    def export(self, segmentationNode, path, segmentId="Head", space="LPS"):
+        """Write the closed surface of a segment to a .stl, .ply, .obj or .vtp file (mm)."""
+        from SkinSegLib.mrml import export_surface
+
+        if segmentationNode is None:
+            raise SceneError("There is no segmentation to export. Segment a volume first.")
+        return export_surface(segmentationNode, path, segmentId, space)
+
+    def restoreSurfaces(self) -> None:
+        """Put our surfaces back into all segmentations whose labelmaps they still fit."""
+        from SkinSegLib.mrml import restore_surface
+
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            restore_surface(node)
+
+
+class SkinSegTest(ScriptedLoadableModuleTest):
+    """Runs inside Slicer (ctest, Reload and Test) and, by the test host, under pytest.
+
+    The inherited runTest() runs all methods that start with ``test_``, as ctest does.
+    """
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def _head(self):
+        """A small ball of tissue in air, with an ear on the patient's left only."""
+        import numpy as np
+        from SkinSegLib.core import CTVolume
+        from SkinSegLib.mrml import add_volume
+
+        spacing, shape = np.array([2.5, 2.5, 3.0]), (72, 88, 76)
+        k, j, i = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+        axes = zip((i, j, k), shape[::-1], spacing, strict=True)
+        r, a, s = ((index - (n - 1) / 2) * step for index, n, step in axes)
+        head = (r / 70) ** 2 + (a / 88) ** 2 + (s / 85) ** 2 < 1
+        head |= ((r + 74) / 10) ** 2 + (a / 14) ** 2 + (s / 18) ** 2 < 1
+        matrix = np.diag([*spacing, 1.0])
+        matrix[:3, 3] = -spacing * (np.array(shape[::-1]) - 1) / 2
+        voxels = np.where(head, 40, -1000).astype(np.int16)
+        return add_volume(CTVolume(voxels, matrix), "SkinSegTest"), head
+
+    def test_segments_the_head(self):
+        import numpy as np
+        from SkinSegLib.mrml import segment_labelmap
+
+        volume, truth = self._head()
+        node = SkinSegLogic().process(volume)
+        self.assertEqual(node.GetSegmentation().GetSegmentIDs(), ("Head", "Skin"))
+        voxels, _matrix = segment_labelmap(node, "Head")
+        found, there = int(np.count_nonzero(voxels)), int(np.count_nonzero(truth))
+        self.assertLess(abs(found - there), 0.02 * there)
+        self.delayDisplay("Segmented")
+
+    def test_exports_a_closed_surface_with_left_on_the_left(self):
+        volume, _truth = self._head()
+        logic = SkinSegLogic()
+        node = logic.process(volume)
+        with tempfile.TemporaryDirectory() as folder:
+            path = logic.export(node, os.path.join(folder, "skin.stl"))
+            reader = vtk.vtkSTLReader()
+            reader.SetFileName(str(path))
+            reader.Update()
+        edges = vtk.vtkFeatureEdges()
+        edges.SetInputConnection(reader.GetOutputPort())
+        edges.FeatureEdgesOff()
+        edges.Update()
+        self.assertEqual(edges.GetOutput().GetNumberOfCells(), 0)
+        low, high = reader.GetOutput().GetBounds()[:2]
+        self.assertGreater(high, 80)  # files are LPS: the ear is at +L
+        self.assertGreater(low, -73)
+
+    def test_scene_comes_back_from_a_file(self):
+        from SkinSegLib.mrml import load_scene, restore_surface, save_scene
+
+        volume, _truth = self._head()
+        SkinSegLogic().process(volume)
+        with tempfile.TemporaryDirectory() as folder:
+            path = save_scene(os.path.join(folder, "scene.mrb"))
+            nodes = load_scene(path)
+        self.assertEqual(len(nodes), 1)
+        self.assertIn("Head", restore_surface(nodes[0]))
+
+    def test_cancelling_leaves_the_scene_alone(self):
+        volume, _truth = self._head()
+        logic = SkinSegLogic()
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        with self.assertRaises(Cancelled):
+            logic.process(volume, report=lambda stage, fraction: logic.cancel())
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.assertFalse(logic.isRunning())
+
+    def test_says_what_is_wrong_with_a_volume(self):
+        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+        with self.assertRaisesRegex(SceneError, "no voxels"):
+            SkinSegLogic().process(empty)

@@ -1,0 +1,450 @@
+"""The real SkinSeg.py and its .ui, over real MRML, in the test host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+pytest.importorskip("slicer", reason="slicer-core is not installed")
+try:
+    from PySide6 import QtUiTools, QtWidgets  # noqa: F401 - fails where libEGL or libGL is missing
+except ImportError as error:
+    pytest.skip(f"Qt cannot start here: {error}", allow_module_level=True)
+
+import Host
+from Host import api
+from Host.application import FileDialog, Settings
+from Host.pythonqt import unwrap, wrapper_class
+from Host.ui_loader import check_ui
+from mrml_makers import small_scan, volume_node
+from SkinSegLib import mrml
+from SkinSegLib.core import Cancelled, SceneError, SegmentationError
+from SkinSegLib.surface import read_points
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Host.start()
+
+
+@pytest.fixture(autouse=True)
+def empty_scene(host):
+    scene = mrml.ensure_host().mrmlScene
+    scene.Clear()
+    Settings.shared.clear()
+    FileDialog.answers.clear()
+    yield scene
+    host.close_panel()
+    scene.Clear()
+
+
+@pytest.fixture
+def panel(host):
+    return host.open_panel()
+
+
+def segmentations():
+    return mrml.ensure_host().util.getNodesByClass("vtkMRMLSegmentationNode")
+
+
+def during(panel, action):
+    """Call ``action`` from the event loop, once, while a segmentation runs."""
+    done = []
+    original = panel._showProgress
+
+    def show(stage, fraction):
+        original(stage, fraction)
+        if fraction > 0.2 and not done:
+            done.append(stage)
+            action()
+
+    panel._showProgress = show
+    return done
+
+
+# What Slicer asks of the module
+
+
+def test_module_tells_about_itself(host):
+    parent = host.module.parent
+    assert parent.title == "SkinSeg"
+    assert parent.categories == ["Segmentation"]
+    assert "Segmentations" in parent.dependencies
+    assert "Not a medical device" in parent.helpText
+    assert parent.contributors
+    assert parent.acknowledgementText
+    assert not unwrap(parent.icon).isNull()
+
+
+def test_phantom_is_offered_as_sample_data(host, monkeypatch):
+    slicer = mrml.ensure_host()
+    slicer.app.emit_now("startupCompleted()")
+    (source,) = slicer.modules.sampleDataSources["SkinSeg"][-1:]
+    assert source.sampleName == "SkinSegPhantom"
+    assert Path(source.thumbnailFileName).is_file()
+    from SkinSegLib.training import phantom
+
+    made = []
+
+    def quick(spec):
+        made.append(spec)
+        return SimpleNamespace(volume=small_scan())
+
+    monkeypatch.setattr(phantom, "make_phantom", quick)  # the real one takes seconds
+    (node,) = source.customDownloader(source)
+    assert isinstance(made[0], phantom.PhantomSpec)
+    assert node.GetImageData().GetDimensions() == (38, 40, 36)
+
+
+def test_parameters_are_saved_with_the_scene(host, tmp_path):
+    logic = host.code.SkinSegLogic()
+    parameters = logic.getParameterNode()
+    parameters.inputVolume = volume_node(small_scan())
+    parameters.layerThickness = 3.5
+    with pytest.raises(ValueError):
+        parameters.layerThickness = 500.0
+    mrml.save_scene(tmp_path / "scene.mrb")
+    mrml.load_scene(tmp_path / "scene.mrb")
+    again = host.code.SkinSegLogic().getParameterNode()
+    assert again.layerThickness == 3.5
+    assert again.inputVolume.GetName() == "scan"
+    assert again.segmentation is None
+
+
+def test_self_test_runs_the_same_under_ctest_and_reload_and_test(host, monkeypatch):
+    import unittest
+
+    case = host.code.SkinSegTest
+    under_ctest = [
+        test._testMethodName for test in unittest.TestLoader().loadTestsFromTestCase(case)
+    ]
+    ran = []
+    for name in under_ctest:
+        monkeypatch.setattr(case, name, lambda self, name=name: ran.append(name))
+    host.module.runTest(msec=1)
+    assert sorted(ran) == sorted(under_ctest)
+    assert len(ran) >= 5
+
+
+SELF_TESTS = [
+    line.split("(")[0].removeprefix("    def ")
+    for line in (ROOT / "SkinSeg.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("    def test_")
+]
+
+
+@pytest.mark.parametrize("name", SELF_TESTS)
+def test_self_test(host, name):
+    case = host.code.SkinSegTest(name)
+    case.messageDelay = 1
+    case.setUp()
+    getattr(case, name)()
+
+
+# The panel
+
+
+def test_panel_says_why_buttons_are_grey(panel):
+    ui = panel.ui
+    assert not ui.segmentButton.enabled
+    assert "Load a head CT" in ui.segmentButton.toolTip
+    assert not ui.exportButton.enabled
+    assert "Segment a volume first" in ui.exportButton.toolTip
+    assert not ui.progressBar.visible
+    volume_node(small_scan())
+    assert ui.segmentButton.enabled
+    assert not ui.exportButton.enabled
+
+
+def test_clicking_segments_and_then_exports(panel, tmp_path):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    (node,) = segmentations()
+    assert panel._parameterNode.segmentation is node
+    assert "mL" in panel.ui.resultLabel.text
+    assert panel.ui.segmentButton.text == "Segment skin"
+    assert not panel.ui.progressBar.visible
+    assert panel.ui.exportButton.enabled
+    FileDialog.answers.append(str(tmp_path / "mine"))
+    panel.ui.exportButton.click()
+    assert read_points(tmp_path / "mine.stl")[1] == len(panel.logic.result.head.triangles)
+    assert "mine.stl" in panel.ui.resultLabel.text
+    FileDialog.answers.append("")  # the user closed the dialog
+    panel.ui.exportButton.click()
+    assert os.listdir(tmp_path) == ["mine.stl"]
+
+
+def test_export_that_fails_says_so_and_keeps_what_was_there(panel, tmp_path):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    FileDialog.answers.append(str(tmp_path / "missing" / "skin.stl"))
+    panel.ui.exportButton.click()
+    assert "does not exist" in panel.ui.resultLabel.text
+
+
+def test_two_runs_give_two_results_and_overwrite_nothing(panel):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    panel.ui.segmentButton.click()
+    first, second = segmentations()
+    assert first.GetName() != second.GetName()
+    assert panel._parameterNode.segmentation is second
+
+
+def test_a_second_click_cancels(panel, empty_scene):
+    volume_node(small_scan())
+    before = empty_scene.GetNumberOfNodes()
+    seen = {}
+
+    def click():
+        ui = panel.ui
+        seen.update(text=ui.segmentButton.text, input=ui.inputSelector.enabled)
+        seen.update(export=ui.exportButton.toolTip, bar=ui.progressBar.visible)
+        ui.segmentButton.click()
+        seen.update(after=ui.segmentButton.toolTip)
+
+    done = during(panel, click)
+    panel.ui.segmentButton.click()
+    assert done
+    assert seen["text"] == "Cancel"
+    assert seen["bar"]
+    assert not seen["input"]
+    assert "Wait" in seen["export"]
+    assert "Stopping" in seen["after"]
+    assert panel.ui.resultLabel.text.startswith("Cancelled")
+    assert empty_scene.GetNumberOfNodes() == before
+    assert panel.ui.segmentButton.enabled
+    panel.ui.segmentButton.click()
+    assert len(segmentations()) == 1
+
+
+def test_closing_the_scene_stops_the_run(panel, empty_scene):
+    volume_node(small_scan())
+    done = during(panel, lambda: empty_scene.Clear())
+    panel.ui.segmentButton.click()
+    assert done
+    assert segmentations() == []
+    assert not panel.logic.isRunning()
+    assert not panel.ui.segmentButton.enabled
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    assert len(segmentations()) == 1
+
+
+def test_removing_the_volume_stops_the_run(panel, empty_scene):
+    volume = volume_node(small_scan())
+    done = during(panel, lambda: empty_scene.RemoveNode(volume))
+    panel.ui.segmentButton.click()
+    assert done
+    assert "removed" in panel.ui.resultLabel.text
+    assert segmentations() == []
+
+
+def test_reloading_the_module_stops_the_run(host, panel):
+    volume_node(small_scan())
+    done = during(panel, panel.cleanup)
+    panel.ui.segmentButton.click()
+    assert done
+    assert segmentations() == []
+    assert panel.Observations == []
+
+
+def test_removing_the_result_greys_the_export(panel, empty_scene):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    empty_scene.RemoveNode(segmentations()[0])
+    assert not panel.ui.exportButton.enabled
+
+
+def test_leaving_and_coming_back(panel):
+    panel.exit()
+    volume_node(small_scan())
+    panel.enter()
+    assert panel.ui.segmentButton.enabled
+
+
+def test_a_loaded_scene_gets_our_surfaces_back(panel, tmp_path):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    mesh = panel.logic.result.head
+    mrml.save_scene(tmp_path / "scene.mrb")
+    mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
+    (node,) = segmentations()
+    shown = node.GetClosedSurfaceInternalRepresentation("Head")
+    assert shown.GetNumberOfPoints() == len(mesh.points)
+    assert panel.ui.exportButton.enabled
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [(SegmentationError("No patient. Try another."), "No patient"), (KeyError("x"), "went wrong")],
+)
+def test_errors_are_shown_and_the_next_run_works(panel, monkeypatch, caplog, error, shown):
+    volume_node(small_scan())
+
+    def fail(*_args, **_kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("SkinSegLib.segmentation.segment", fail)
+        panel.ui.segmentButton.click()
+    assert shown in panel.ui.resultLabel.text
+    assert "Traceback" in caplog.text
+    assert segmentations() == []
+    panel.ui.segmentButton.click()
+    assert len(segmentations()) == 1
+
+
+def test_logic_refuses_a_second_run_within_the_first(host):
+    logic, volume, caught = host.code.SkinSegLogic(), volume_node(small_scan()), []
+
+    def again(_stage, _fraction):
+        with pytest.raises(SceneError, match="running already"):
+            logic.process(volume)
+        caught.append(True)
+        logic.cancel()
+
+    with pytest.raises(Cancelled):
+        logic.process(volume, report=again)
+    assert caught
+
+
+def test_progress_goes_forward_from_0_to_1(host):
+    seen = []
+    host.code.SkinSegLogic().process(volume_node(small_scan()), report=lambda s, f: seen.append(f))
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    assert seen[-1] == pytest.approx(1)
+
+
+# The files of the module
+
+
+def test_every_widget_has_a_tooltip_and_the_notice_stands():
+    root = ET.parse(ROOT / "Resources" / "UI" / "SkinSeg.ui").getroot()
+    check_ui(root)
+    top = root.find("widget")
+    assert (top.attrib["class"], top.attrib["name"]) == ("qMRMLWidget", "SkinSeg")
+    for widget in top.iter("widget"):
+        names = [entry.attrib["name"] for entry in widget.findall("property")]
+        assert widget is top or "toolTip" in names, widget.attrib["name"]
+    assert "Not a medical device" in ET.tostring(root, encoding="unicode")
+
+
+def test_requirements_leave_slicers_own_packages_alone():
+    text = (ROOT / "Resources" / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line.split("#")[0].strip().lower() for line in text.splitlines()]
+    names = {line.split(">")[0].split("=")[0].split("<")[0].strip() for line in lines if line}
+    assert not names & {"slicer-core", "vtk", "numpy", "simpleitk", "pydicom", "skinseg"}
+
+
+def test_opening_the_panel_imports_nothing_heavy():
+    code = (
+        "import sys, Host\n"
+        "host = Host.start()\n"
+        "host.open_panel()\n"
+        "heavy = {'torch', 'monai', 'scipy', 'SimpleITK', 'pydicom'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "host.close_panel()\n"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "Testing")])
+    environment = os.environ | {"PYTHONPATH": paths, "QT_QPA_PLATFORM": "offscreen"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+
+
+# The host itself
+
+
+def test_host_refuses_what_real_slicer_lacks(panel):
+    button = panel.ui.segmentButton
+    with pytest.raises(AttributeError, match="real Slicer"):
+        button.setCaption("x")
+    with pytest.raises(AttributeError, match="real Slicer"):
+        button.caption = "x"
+    with pytest.raises(ValueError, match="no signal"):
+        button.connect("clicked(int)", print)
+    with pytest.raises(AttributeError, match="real Slicer"):
+        mrml.ensure_host().app.processAllEvents()
+    with pytest.raises(AttributeError, match=r"api\.json"):
+        wrapper_class("qt.QNoSuchWidget")
+
+
+def test_host_has_the_manners_of_pythonqt(panel):
+    button = panel.ui.segmentButton
+    assert button.isEnabled() == button.enabled
+    button.setText("a")
+    assert button.text == "a"
+    got = []
+    button.enabled = True
+    button.clicked.connect(lambda *args: got.append(args))
+    button.connect("clicked()", lambda *args: got.append(args))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panel.logic, "process", lambda *a, **k: (_ for _ in ()).throw(Cancelled()))
+        panel._parameterNode.inputVolume = volume_node(small_scan())
+        button.click()
+    assert got == [(False,), ()]
+
+
+def test_api_list_is_cut_from_the_one_read_off_slicer():
+    full = ROOT.parents[1] / "shared" / "slicer_api" / "slicer_qt_api.json"
+    if not full.is_file():
+        pytest.skip("the full list of Slicer's names is not here")
+    import json
+
+    everything = json.loads(full.read_text(encoding="utf-8"))
+    assert all(everything[key] == entry for key, entry in api.CLASSES.items())
+
+
+# Real scans
+
+
+def run_logic(host, path):
+    from SkinSegLib import scan
+
+    started = time.perf_counter()
+    volume = mrml.add_volume(scan.read(path), "scan")
+    logic = host.code.SkinSegLogic()
+    node = logic.process(volume)
+    return node, logic.result, time.perf_counter() - started
+
+
+@pytest.mark.slow
+def test_cranium_through_the_logic(host, cranium_path, tmp_path):
+    node, result, _seconds = run_logic(host, cranium_path)
+    assert result.head.closed
+    assert 2500 < result.mask.volume_ml < 6000
+    path = host.code.SkinSegLogic().export(node, tmp_path / "cranium.stl")
+    points, count, tag = read_points(path)
+    assert (tag, count) == ("LPS", len(result.head.triangles))
+    extent = np.ptp(points, axis=0)
+    assert (extent > 120).all()
+    assert (extent < 300).all()
+
+
+SCANS = ("unc_cthead", "vhm_head_8bit", "dicom2stl_ct_head", "chd_phantom", "dicom2stl_ct_example")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCANS)
+def test_real_scans_through_the_logic(host, skinseg_data, name):
+    path = skinseg_data / "volumes" / f"{name}.nrrd"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    node, result, _seconds = run_logic(host, path)
+    assert result.head.closed
+    assert result.mask.volume_ml > 1500
+    assert mrml.restore_surface(node) == ("Head",)
