@@ -1,13 +1,13 @@
 """A coarse grid over a scan: block means down, linear interpolation back up, slice by slice.
 
-Both are separable, so a slice is two small matrix products; nothing of the scan's full size is
-ever held as floats.
+Nothing of the scan's full size is ever held as floats.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,32 +53,13 @@ class CoarseGrid:
         nk, nj, ni = (-(-n // f) for n, f in zip(self.shape, self.factors, strict=True))
         return nk, nj, ni
 
-    def averaging(self, axis: int) -> Floats:
-        """(blocks, voxels) matrix that averages the voxels of each block along an axis."""
-        n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
-        matrix = np.zeros((blocks, n), np.float32)
-        matrix[np.arange(n) // factor, np.arange(n)] = 1
-        matrix /= matrix.sum(axis=1, keepdims=True)
-        return matrix
-
-    def interpolating(self, axis: int) -> Floats:
-        """(voxels, blocks) matrix of linear interpolation between block centres, flat beyond."""
-        n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
-        position = np.clip((np.arange(n) + 0.5) / factor - 0.5, 0, blocks - 1)
-        low = np.minimum(position.astype(int), max(blocks - 2, 0))
-        weight = (position - low).astype(np.float32)
-        matrix = np.zeros((n, blocks), np.float32)
-        matrix[np.arange(n), low] = 1 - weight
-        if blocks > 1:
-            matrix[np.arange(n), low + 1] += weight
-        return matrix
-
     def tissue_fraction(self, volume: CTVolume, level: Level) -> Floats:
         """How much of each block is tissue: 0 at air's grey value, 1 at soft tissue's and above.
 
         Padding counts as air. Shape: coarse_shape.
         """
-        down_j, down_i = self.averaging(1), self.averaging(2).T.copy()
+        starts = np.arange(0, self.shape[1], self.factors[1])
+        average_i = self._averaging_columns()
         result = np.zeros(self.coarse_shape, np.float32)
         scale = np.float32(1.0 / (level.tissue - level.air))
         padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
@@ -88,21 +69,48 @@ class CoarseGrid:
             if padding.size:
                 part[np.isin(voxels, padding)] = level.air
             part -= np.float32(level.air)
-            result[k // self.factors[0]] += down_j @ part @ down_i
+            result[k // self.factors[0]] += np.add.reduceat(part, starts, axis=0) @ average_i
         depth = np.bincount(np.arange(self.shape[0]) // self.factors[0]).astype(np.float32)
-        return result * (scale / depth[:, None, None])
+        rows = np.diff(np.append(starts, self.shape[1])).astype(np.float32)
+        return result * (scale / (depth[:, None, None] * rows[:, None]))
+
+    def at_centres(self, volume: CTVolume) -> NDArray[Any]:
+        """Grey values of the voxel in the middle of each block; shape: coarse_shape."""
+        k, j, i = (
+            np.minimum(np.arange(blocks) * f + f // 2, n - 1)
+            for blocks, f, n in zip(self.coarse_shape, self.factors, self.shape, strict=True)
+        )
+        sample: NDArray[Any] = volume.voxels[np.ix_(k, j, i)]
+        return sample
 
     def slices(self, coarse: Floats) -> Iterator[Floats]:
-        """The coarse field interpolated onto each slice (j, i) of the full grid, in order of k."""
-        up_k = self.interpolating(0)
-        up_j, up_i = self.interpolating(1), self.interpolating(2).T.copy()
-        # Rows and columns first: several full slices lie between the same two coarse ones.
-        cache: dict[int, Floats] = {}
-        for k in range(self.shape[0]):
-            needed = np.flatnonzero(up_k[k]).tolist()
-            cache = {c: cache[c] if c in cache else up_j @ coarse[c] @ up_i for c in needed}
-            weights = up_k[k, needed]
-            result = cache[needed[0]] * weights[0]
-            for c, weight in zip(needed[1:], weights[1:], strict=True):
-                result += cache[c] * weight
-            yield result
+        """The coarse field, interpolated linearly, on each slice (j, i) of the full grid."""
+        low_k, weight_k = self._between(0)
+        low_j, weight_j = self._between(1)
+        low_i, weight_i = self._between(2)
+        spread_i = np.zeros((self.coarse_shape[2], self.shape[2]), np.float32)
+        column = np.arange(self.shape[2])
+        np.add.at(spread_i, (low_i, column), 1 - weight_i)
+        np.add.at(spread_i, (np.minimum(low_i + 1, self.coarse_shape[2] - 1), column), weight_i)
+        high_j = np.minimum(low_j + 1, self.coarse_shape[1] - 1)
+        for low, weight in zip(low_k, weight_k, strict=True):
+            between = coarse[low]
+            if weight > 0:
+                between = between * (1 - weight) + coarse[low + 1] * weight
+            wide = between @ spread_i
+            yield wide[low_j] * (1 - weight_j)[:, None] + wide[high_j] * weight_j[:, None]
+
+    def _averaging_columns(self) -> Floats:
+        """(voxels, blocks) matrix that averages the voxels of each block along i."""
+        n, factor, blocks = self.shape[2], self.factors[2], self.coarse_shape[2]
+        matrix = np.zeros((n, blocks), np.float32)
+        matrix[np.arange(n), np.arange(n) // factor] = 1
+        matrix /= matrix.sum(axis=0)
+        return matrix
+
+    def _between(self, axis: int) -> tuple[NDArray[np.int64], Floats]:
+        """For each voxel along an axis the block centre before it, and the next one's weight."""
+        n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
+        position = np.clip((np.arange(n) + 0.5) / factor - 0.5, 0, blocks - 1)
+        low = np.minimum(position.astype(np.int64), max(blocks - 2, 0))
+        return low, (position - low).astype(np.float32)

@@ -49,8 +49,8 @@ def segment(
         fraction = grid.tissue_fraction(volume, edge)
         progress.update(0.4)
         if level.calibrated:
-            bone_level = replace(level, air=_BONE_HU[0], tissue=_BONE_HU[1])
-            bone = grid.tissue_fraction(volume, bone_level)
+            hu = grid.at_centres(volume).astype(np.float32)
+            bone = np.clip((hu - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
         else:
             bone = np.zeros_like(fraction)
         progress.update(0.6)
