@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from SkinSegLib.core import GeometryError, spacing_of
 from SkinSegLib.core.geometry import Matrix
 
-#: Wanted distance between samples, mm (never above the voxel size).
+#: Least wanted distance between samples, mm; wider point spreads need fewer (one per sigma), and
+#: no voxel gets less than one.
 SAMPLE_MM = 0.55
 #: Sigma of the softened boundary, in sample steps.
 EDGE_SHARE = 0.4
@@ -60,20 +61,19 @@ class Axis:
         return self.cell * TILE_CELLS
 
 
-def edge_sigma(spacing: tuple[float, float, float]) -> float:
+def edge_sigma(spacing: tuple[float, float, float], spread: PointSpread) -> float:
     """Sigma in mm of the boundary in the samples, for voxels of this spacing."""
-    return EDGE_SHARE * max(s / _per_voxel(s) for s in spacing)
+    return EDGE_SHARE * max(s / _per_voxel(s, spread.sigma_mm) for s in spacing)
 
 
-def _per_voxel(spacing: float) -> int:
-    return max(1, int(np.ceil(spacing / SAMPLE_MM - 1e-6)))
+def _per_voxel(spacing: float, sigma: float) -> int:
+    return max(1, int(np.ceil(spacing / max(SAMPLE_MM, sigma) - 1e-6)))
 
 
-def make_axis(voxels: int, spacing: float, sigma: float, box: float) -> Axis:
-    """The samples along one axis, with the weights of a Gaussian (sigma mm) and a box (mm)."""
+def make_axis(voxels: int, spacing: float, per: int, sigma: float, box: float) -> Axis:
+    """The samples along one axis, ``per`` a voxel; weights: a Gaussian (sigma mm) and a box (mm)."""
     from scipy.special import ndtr  # type: ignore[import-untyped,unused-ignore]
 
-    per = _per_voxel(spacing)
     step = spacing / per
     reach = int(np.ceil((4 * sigma + box / 2) / step)) + 1
     cell = max(1, round(_CELL_MM / step))
@@ -132,15 +132,16 @@ def make_grid(shape: tuple[int, int, int], ijk_to_ras: Matrix, spread: PointSpre
     the stated sigma. Raises GeometryError if sigma is too small for the voxels to be sampled.
     """
     spacing = spacing_of(ijk_to_ras)
-    edge = edge_sigma(spacing)
+    edge = edge_sigma(spacing, spread)
     if spread.sigma_mm < 1.6 * edge:
         raise GeometryError(
             f"A point spread of sigma {spread.sigma_mm} mm is too sharp to sample on this grid; "
             f"use at least {1.6 * edge:.2f} mm."
         )
     rest = float(np.sqrt(spread.sigma_mm**2 - edge**2))
+    per = [_per_voxel(s, spread.sigma_mm) for s in spacing[::-1]]
     boxes = (spread.slice_mm, 0.0, 0.0)
-    k, j, i = (make_axis(shape[n], spacing[2 - n], rest, boxes[n]) for n in range(3))
+    k, j, i = (make_axis(shape[n], spacing[2 - n], per[n], rest, boxes[n]) for n in range(3))
     return FineGrid(shape, ijk_to_ras, (k, j, i), edge)
 
 
@@ -151,7 +152,7 @@ def spread_covariance(ijk_to_ras: Matrix, spread: PointSpread) -> NDArray[np.flo
     a slanted Gaussian; this is its exact covariance apart from the small isotropic edge share.
     """
     spacing = spacing_of(ijk_to_ras)
-    edge = edge_sigma(spacing)
+    edge = edge_sigma(spacing, spread)
     covariance = np.eye(3) * edge**2
     for n in range(3):
         unit = ijk_to_ras[:3, n] / spacing[n]

@@ -29,7 +29,7 @@ from .implicit import (
 )
 
 #: Where the wart sits on the average head (patient's left cheek), RAS mm, before projection.
-WART = (-46.0, 71.0, -27.0)
+WART = (-47.6, 73.2, -27.0)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _eye(skin: Sculpture, sizes: HeadSizes, side: int) -> None:
     # Upper lid: a thicker shell over the upper part; the slit and the fold are shallow grooves.
     skin.add(ellipsoid(at(32, 71.3, 22.5), (14, 13.6, 11)), 4)
     skin.carve(bow(at(32, 84.6, 17.2), 13.5, 1.0, back=7.5, rise=1.5, taper=0.6, depth=1.7), 2.4)
-    skin.carve(bow(at(32, 83.4, 28.0), 14, 1.2, back=6.0, rise=-4.0, taper=0.6), 4.0)
+    skin.carve(bow(at(34, 83.6, 28.0), 11, 1.2, back=4.0, rise=-2.5, taper=0.8), 4.0)
     skin.add(sphere(at(18.5, 77.0, 17.5), 2.4), 5)  # inner corner
 
 
@@ -141,6 +141,7 @@ def _nose(skin: Sculpture, sizes: HeadSizes) -> None:
     skin.add(capsule(at(0, 94, 10), at(0, 107, -13), 8.5, 9), 14)
     for side in (1, -1):
         skin.add(capsule(at(side * 10, 78, 12), at(side * 14, 84, -16), 9, 8), 18)
+    skin.add(capsule(at(0, 84, -12), at(0, 101, -16), 11, 9), 3)  # no hollow behind the tip
     skin.add(sphere(at(0, 109, -15), 9.2), 14)
     for side in (1, -1):
         wing = capsule(at(side * 14, 92, -19), at(side * 8.0, 102, -18), 6.6 * wide, 7.2)
@@ -174,7 +175,7 @@ def _mouth(skin: Sculpture, sizes: HeadSizes) -> None:
     skin.add(upper, 5)
     skin.add(lower, 5)
     skin.carve(ellipsoid(at(0, 97.5, -61.5), (17, 7.5, 5)), 12)  # the fold above the chin
-    slit = bow(at(0, 100.4, -46.0), 26, 0.9, back=15, rise=0.2, taper=0.9, depth=4.0, wave=-0.5)
+    slit = bow(at(0, 100.4, -46.0), 23.5, 0.9, back=12, rise=0.2, taper=0.9, depth=4.0, wave=-0.5)
     skin.carve(slit, 2.4)
 
 

@@ -280,7 +280,7 @@ class Sculpture:
                 value = self._join(step, value, step.shape(x, y, z))
                 continue
             # Far from an ellipsoid its value falls short of the distance, hence the factor.
-            reach = 1.5 * step.blend + margin
+            reach = 2.5 * step.blend + margin
             near, far = step.shape.low - reach, step.shape.high + reach
             if (high < near).any() or (low > far).any():
                 continue

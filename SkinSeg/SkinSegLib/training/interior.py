@@ -199,7 +199,7 @@ def _air(head: Head, seed: int) -> list[Layer]:
     return layers
 
 
-def hair_layer(head: Head, seed: int, strand_hu: float = 400.0) -> Layer:
+def hair_layer(head: Head, seed: int, strand_hu: float = 450.0) -> Layer:
     """Hair: thin curved strands about ``strand_hu`` above air, with air between them.
 
     A strand runs where two fields of waves are zero at once. Paint it before the head.
@@ -228,7 +228,7 @@ def hair_layer(head: Head, seed: int, strand_hu: float = 400.0) -> Layer:
                     np.float32(a) * x + np.float32(b) * y + np.float32(c) * z + np.float32(shift)
                 )
             total += field * field
-        result: Array = old + np.float32(strand_hu) * np.exp(-total / np.float32(0.5))
+        result: Array = old + np.float32(strand_hu) * np.exp(-total / np.float32(0.8))
         return result
 
     return Layer(region, strands)

@@ -165,29 +165,15 @@ def _pillow(head: Head, field: Field, shift: float) -> Parts:
     return [(body, -800.0), (grown(body, -1.5), -945.0)]
 
 
-def _offset(field: Field) -> Callable[[Array, Array, Array], Array]:
-    """The skin's value over its slope: the distance to the skin to first order."""
-    from .projection import gradient
-
-    def shape(x: Array, y: Array, z: Array) -> Array:
-        points = np.stack([np.asarray(a, np.float64).ravel() for a in (x, y, z)], axis=1)
-        slope = np.maximum(np.linalg.norm(gradient(field, points), axis=1), 0.5)
-        result: Array = (field(points) / slope).reshape(np.shape(x))
-        return result
-
-    return shape
-
-
 def _strap(head: Head, field: Field, shift: float) -> Parts:
-    away = _offset(field)
     height = 72.0 * head.sizes.height
 
     def band(x: Array, y: Array, z: Array) -> Array:
         slab = np.abs(z - height + 0.12 * y) * 0.99 - 11
-        # Only near the band: the distance to the skin costs a gradient.
+        # The vault's own value is its distance to first order; looked at only near the band.
         result: Array = np.array(np.maximum(slab, 0), dtype=np.float64)
         near = slab < 12
-        wall = np.abs(away(x[near], y[near], z[near]) - shift - 1.0) - 1.0
+        wall = np.abs(head.skin(x[near], y[near], z[near]) - shift - 1.0) - 1.0
         result[near] = _both(wall, slab[near])
         return result.astype(np.asarray(x).dtype)
 

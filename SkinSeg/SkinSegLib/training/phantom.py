@@ -119,7 +119,7 @@ class Phantom:
         normal, hessian = curvature_terms(self.field, foot)
         matrix = self.volume.ijk_to_ras
         covariance = spread_covariance(matrix, self.spec.spread)
-        covariance = covariance - np.eye(3) * edge_sigma(self.volume.spacing) ** 2
+        covariance = covariance - np.eye(3) * edge_sigma(self.volume.spacing, self.spec.spread) ** 2
         through = np.einsum("ni,ij,nj->n", normal, covariance, normal)
         lean = normal @ covariance
         across = covariance - np.einsum("ni,nj->nij", lean, lean) / through[:, None, None]

@@ -47,13 +47,9 @@ def gradient(field: Field, points: ArrayLike, step: float = _STEP_MM) -> Points:
     return result
 
 
-def project(field: Field, points: ArrayLike, *, steps: int = 60) -> Points:
-    """Points (n, 3) moved onto the zero set along the gradient.
-
-    Each step is limited to 8 mm. Raises SurfaceError if a point does not arrive (it started where
-    the gradient vanishes, deep inside or far away).
-    """
-    result = np.array(points, np.float64, copy=True).reshape(-1, 3)
+def _newton(field: Field, start: Points, steps: int) -> tuple[Points, NDArray[np.bool_]]:
+    """Points after so many Newton steps (each at most 8 mm), and whether they arrived."""
+    result = start.copy()
     todo = np.arange(len(result))
     for _ in range(steps):
         p = result[todo]
@@ -65,22 +61,40 @@ def project(field: Field, points: ArrayLike, *, steps: int = 60) -> Points:
         result[todo] += move
         todo = todo[length > 0.1 * TOLERANCE_MM]
         if not todo.size:
-            return result
-    p = result[todo]
-    g = gradient(field, p)
-    off = np.abs(field(p)) / np.maximum(np.linalg.norm(g, axis=1), 1e-6)
-    if (off > TOLERANCE_MM).any():
-        raise SurfaceError(
-            f"{int((off > TOLERANCE_MM).sum())} points do not reach the phantom's surface. "
-            "Start from points nearer to it."
-        )
+            break
+    arrived = np.ones(len(result), bool)
+    arrived[todo] = False
+    return result, arrived
+
+
+def project(field: Field, points: ArrayLike, *, steps: int = 40) -> Points:
+    """Points (n, 3) moved onto the zero set along the gradient.
+
+    The rare point that does not arrive, because the gradient vanishes on its way, is tried again
+    from places up to 2 mm around it, and the foot nearest to it is taken. Raises SurfaceError if
+    none of these arrives either (the point lies deep inside or far away).
+    """
+    start = np.asarray(points, np.float64).reshape(-1, 3)
+    result, arrived = _newton(field, start, steps)
+    around = np.concatenate([np.eye(3), -np.eye(3)])
+    around = np.concatenate([0.5 * around, 1.0 * around, 2.0 * around])
+    for number in np.nonzero(~arrived)[0]:
+        tried, reached = _newton(field, start[number] + around, steps)
+        if not reached.any():
+            raise SurfaceError(
+                f"{int((~arrived).sum())} points do not reach the phantom's surface. "
+                "Start from points nearer to it."
+            )
+        far = np.linalg.norm(tried[reached] - start[number], axis=1)
+        result[number] = tried[reached][np.argmin(far)]
     return result
 
 
 def normals(field: Field, points: ArrayLike) -> Points:
     """Outward unit normals (n, 3) at points on or near the zero set."""
     g = gradient(field, points)
-    return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-12)
+    unit: Points = g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def nearest(field: Field, points: ArrayLike, *, slides: int = 12) -> tuple[Points, Points]:
@@ -172,5 +186,6 @@ def surface_samples(
         points = points[np.abs(value) < 0.5 * SLOPE * spacing]
         size = np.linalg.norm(gradient(field, points), axis=1)
         near = np.abs(field(points)) < 0.5 * spacing * size
-        found.append(project(field, points[near]))
+        feet, arrived = _newton(field, points[near], 40)
+        found.append(feet[arrived])
     return np.concatenate(found)
