@@ -379,7 +379,7 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def _head(self):
-        """A small ball of tissue in air, with an ear on the patient's left only."""
+        """A small, noisy ball of tissue in air, with an ear on the patient's left only."""
         import numpy as np
         from SkinSegLib.core import CTVolume
         from SkinSegLib.mrml import add_volume
@@ -392,7 +392,8 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         head |= ((r + 74) / 10) ** 2 + (a / 14) ** 2 + (s / 18) ** 2 < 1
         matrix = np.diag([*spacing, 1.0])
         matrix[:3, 3] = -spacing * (np.array(shape[::-1]) - 1) / 2
-        voxels = np.where(head, 40, -1000).astype(np.int16)
+        noise = np.random.default_rng(0).normal(0, 12, shape)
+        voxels = np.rint(np.where(head, 40, -1000) + noise).astype(np.int16)
         return add_volume(CTVolume(voxels, matrix), "SkinSegTest"), head
 
     def test_segments_the_head(self):

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,10 +17,8 @@ except ImportError as error:
     pytest.skip(f"Qt cannot start here: {error}", allow_module_level=True)
 
 import Host
-from Host import api
 from Host.application import FileDialog, Settings
-from Host.pythonqt import unwrap, wrapper_class
-from Host.ui_loader import check_ui
+from Host.pythonqt import unwrap
 from mrml_makers import small_scan, volume_node
 from SkinSegLib import mrml
 from SkinSegLib.core import Cancelled, SceneError, SegmentationError
@@ -328,103 +322,20 @@ def test_progress_goes_forward_from_0_to_1(host):
     assert seen[-1] == pytest.approx(1)
 
 
-# The files of the module
-
-
-def test_every_widget_has_a_tooltip_and_the_notice_stands():
-    root = ET.parse(ROOT / "Resources" / "UI" / "SkinSeg.ui").getroot()
-    check_ui(root)
-    top = root.find("widget")
-    assert (top.attrib["class"], top.attrib["name"]) == ("qMRMLWidget", "SkinSeg")
-    for widget in top.iter("widget"):
-        names = [entry.attrib["name"] for entry in widget.findall("property")]
-        assert widget is top or "toolTip" in names, widget.attrib["name"]
-    assert "Not a medical device" in ET.tostring(root, encoding="unicode")
-
-
-def test_requirements_leave_slicers_own_packages_alone():
-    text = (ROOT / "Resources" / "requirements.txt").read_text(encoding="utf-8")
-    lines = [line.split("#")[0].strip().lower() for line in text.splitlines()]
-    names = {line.split(">")[0].split("=")[0].split("<")[0].strip() for line in lines if line}
-    assert not names & {"slicer-core", "vtk", "numpy", "simpleitk", "pydicom", "skinseg"}
-
-
-def test_opening_the_panel_imports_nothing_heavy():
-    code = (
-        "import sys, Host\n"
-        "host = Host.start()\n"
-        "host.open_panel()\n"
-        "heavy = {'torch', 'monai', 'scipy', 'SimpleITK', 'pydicom'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-        "host.close_panel()\n"
-    )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "Testing")])
-    environment = os.environ | {"PYTHONPATH": paths, "QT_QPA_PLATFORM": "offscreen"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert run.returncode == 0, run.stderr
-
-
-# The host itself
-
-
-def test_host_refuses_what_real_slicer_lacks(panel):
-    button = panel.ui.segmentButton
-    with pytest.raises(AttributeError, match="real Slicer"):
-        button.setCaption("x")
-    with pytest.raises(AttributeError, match="real Slicer"):
-        button.caption = "x"
-    with pytest.raises(ValueError, match="no signal"):
-        button.connect("clicked(int)", print)
-    with pytest.raises(AttributeError, match="real Slicer"):
-        mrml.ensure_host().app.processAllEvents()
-    with pytest.raises(AttributeError, match=r"api\.json"):
-        wrapper_class("qt.QNoSuchWidget")
-
-
-def test_host_has_the_manners_of_pythonqt(panel):
-    button = panel.ui.segmentButton
-    assert button.isEnabled() == button.enabled
-    button.setText("a")
-    assert button.text == "a"
-    got = []
-    button.enabled = True
-    button.clicked.connect(lambda *args: got.append(args))
-    button.connect("clicked()", lambda *args: got.append(args))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(panel.logic, "process", lambda *a, **k: (_ for _ in ()).throw(Cancelled()))
-        panel._parameterNode.inputVolume = volume_node(small_scan())
-        button.click()
-    assert got == [(False,), ()]
-
-
-def test_api_list_is_cut_from_the_one_read_off_slicer():
-    full = ROOT.parents[1] / "shared" / "slicer_api" / "slicer_qt_api.json"
-    if not full.is_file():
-        pytest.skip("the full list of Slicer's names is not here")
-    import json
-
-    everything = json.loads(full.read_text(encoding="utf-8"))
-    assert all(everything[key] == entry for key, entry in api.CLASSES.items())
-
-
 # Real scans
 
 
 def run_logic(host, path):
     from SkinSegLib import scan
 
-    started = time.perf_counter()
     volume = mrml.add_volume(scan.read(path), "scan")
     logic = host.code.SkinSegLogic()
     node = logic.process(volume)
-    return node, logic.result, time.perf_counter() - started
+    return node, logic.result
 
 
-@pytest.mark.slow
 def test_cranium_through_the_logic(host, cranium_path, tmp_path):
-    node, result, _seconds = run_logic(host, cranium_path)
+    node, result = run_logic(host, cranium_path)
     assert result.head.closed
     assert 2500 < result.mask.volume_ml < 6000
     path = host.code.SkinSegLogic().export(node, tmp_path / "cranium.stl")
@@ -435,16 +346,20 @@ def test_cranium_through_the_logic(host, cranium_path, tmp_path):
     assert (extent < 300).all()
 
 
-SCANS = ("unc_cthead", "vhm_head_8bit", "dicom2stl_ct_head", "chd_phantom", "dicom2stl_ct_example")
+SCANS = (
+    *("volumes/unc_cthead.nrrd", "volumes/vhm_head_8bit.nrrd", "volumes/chd_phantom.nrrd"),
+    *("volumes/dicom2stl_ct_head.nrrd", "volumes/dicom2stl_ct_example.nrrd"),
+    *("dicom/weasis_headneck", "dicom/keinos_head.zip", "dicom/ge_tilt"),
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCANS)
 def test_real_scans_through_the_logic(host, skinseg_data, name):
-    path = skinseg_data / "volumes" / f"{name}.nrrd"
-    if not path.is_file():
+    path = skinseg_data / name
+    if not path.exists():
         pytest.skip(f"no {path}")
-    node, result, _seconds = run_logic(host, path)
+    node, result = run_logic(host, path)
     assert result.head.closed
-    assert result.mask.volume_ml > 1500
+    assert result.mask.volume_ml > 1000
     assert mrml.restore_surface(node) == ("Head",)

@@ -155,6 +155,17 @@ def test_export_of_skin_and_of_a_segment_that_the_user_added(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["layer.stl", "user.stl"]
 
 
+def test_what_slicer_converts_below_a_mirror_is_not_exported_inside_out(tmp_path):
+    node, mesh, _mask = segmented(volume_node(head_scan(), linear(MIRROR)))
+    array = mrml.ensure_host().util.arrayFromSegmentInternalBinaryLabelmap(node, "Head")
+    array[tuple(n // 2 for n in array.shape)] = 0  # an edit: our surface does not fit any more
+    node.GetBinaryLabelmapInternalRepresentation("Head").Modified()
+    points, count, tag = read_points(mrml.export_surface(node, tmp_path / "skin.stl"))
+    assert (tag, count != len(mesh.triangles)) == ("LPS", True)
+    assert signed_volume(points) == pytest.approx(mesh.volume_ml, rel=0.03)
+    assert nearest(points * LPS, TIP * [-1, 1, 1]) < NEAR
+
+
 def test_export_of_an_empty_segment_is_refused(tmp_path):
     node, _mesh, _mask = segmented(volume_node(head_scan()))
     node.GetSegmentation().AddEmptySegment("empty", "empty")
