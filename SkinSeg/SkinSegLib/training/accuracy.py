@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from SkinSegLib.core import SkinMesh, SurfaceError
 
 from .phantom import Phantom
-from .projection import Points, nearest
+from .projection import Points
 
 #: Points nearer than this to a cap, a cut or an object are no measure of the skin, mm.
 MARGIN_MM = 3.0
@@ -77,11 +77,10 @@ def surface_error(
     """Distances of points (n, 3; RAS mm), say a mesh's vertices, to the exact skin.
 
     Points within ``margin_mm`` of a cap, of where the scan ends or of an object do not count;
-    neither do points whose foot lies there. Raises SurfaceError if none is left, or if points lie
-    so far off that they do not reach the skin.
+    neither do points whose foot lies there. Raises SurfaceError if none is left.
     """
     given = np.asarray(points, np.float64).reshape(-1, 3)
-    foot, _ = nearest(phantom.field, given)
+    foot = phantom.nearest(given)
     distance = np.linalg.norm(given - foot, axis=1)
     distance[phantom.solid(given) < 0] *= -1
     groups = [

@@ -71,7 +71,7 @@ def _per_voxel(spacing: float, sigma: float) -> int:
 
 
 def make_axis(voxels: int, spacing: float, per: int, sigma: float, box: float) -> Axis:
-    """The samples along one axis, ``per`` a voxel; weights: a Gaussian (sigma mm) and a box (mm)."""
+    """The samples along one axis, ``per`` a voxel, read by a Gaussian (sigma mm) and a box (mm)."""
     from scipy.special import ndtr  # type: ignore[import-untyped,unused-ignore]
 
     step = spacing / per

@@ -58,23 +58,35 @@ class Phantom:
         """Points moved along the gradient onto the skin; see :func:`.projection.project`."""
         return project(self.field, points)
 
+    @cached_property
+    def _anchors(self) -> Points:
+        return surface_samples(self.field, *self._box(20.0), 3.0)
+
+    def nearest(self, points: ArrayLike) -> Points:
+        """The nearest points (n, 3) of the skin, by projection; see :func:`.projection.nearest`."""
+        return nearest(self.field, points, anchors=lambda: self._anchors)[0]
+
     def signed_distance(self, points: ArrayLike) -> NDArray[np.float64]:
         """Distance in mm to the nearest skin, negative in the head: length of the perpendicular.
 
-        Meant for points within a few mm of the skin: the perpendicular is the nearest one there.
+        Points may lie anywhere; those more than 1 mm off are compared with exact points of the
+        skin 3 mm apart, so that the foot lies on the right part of it.
         """
         start = np.asarray(points, np.float64).reshape(-1, 3)
-        foot, _ = nearest(self.field, start)
+        foot = self.nearest(start)
         distance: NDArray[np.float64] = np.linalg.norm(start - foot, axis=1)
         return np.where(self.field(start) < 0, -distance, distance)
 
     def surface_points(self, spacing_mm: float = 2.0) -> Points:
         """Exact points of the skin inside the scan, about one per spacing x spacing mm."""
-        corners = _corners(self.volume.voxels.shape, self.volume.ijk_to_ras)
-        low = np.maximum(corners.min(axis=0), self.head.skin.low)
-        high = np.minimum(corners.max(axis=0), self.head.skin.high)
-        points = surface_samples(self.field, low, high, spacing_mm)
+        points = surface_samples(self.field, *self._box(0.0), spacing_mm)
         return points[self.cut_distance(points) > 0]
+
+    def _box(self, room_mm: float) -> tuple[Points, Points]:
+        """Low and high corner (RAS mm) of what the scan holds of the head, and some room."""
+        corners = _corners(self.volume.voxels.shape, self.volume.ijk_to_ras)
+        low = np.maximum(corners.min(axis=0) - room_mm, self.head.skin.low)
+        return low, np.minimum(corners.max(axis=0) + room_mm, self.head.skin.high)
 
     def cap_distance(self, points: ArrayLike) -> NDArray[np.float64]:
         """Distance in mm to the air that leads out of an opening; below 0 inside it."""

@@ -20,6 +20,8 @@ Field = Callable[[Points], NDArray[np.float64]]
 
 #: A projected point is within this of the zero set, in mm.
 TOLERANCE_MM = 1e-4
+#: From here on (mm) the gradient may lead to another part of the surface than the nearest one.
+FAR_MM = 1.0
 _STEP_MM = 1e-3
 _BATCH = 32768
 _BLOCK = 4
@@ -97,15 +99,30 @@ def normals(field: Field, points: ArrayLike) -> Points:
     return unit
 
 
-def nearest(field: Field, points: ArrayLike, *, slides: int = 12) -> tuple[Points, Points]:
+def nearest(
+    field: Field,
+    points: ArrayLike,
+    *,
+    slides: int = 12,
+    anchors: Callable[[], Points] | None = None,
+) -> tuple[Points, Points]:
     """Feet (n, 3) of the perpendiculars from points (n, 3), and the slip left over (n,), in mm.
 
     After projection the foot slides along the surface towards where the point was, until the
     tangential rest (the slip) is below 1e-3 mm. The slip says how far off the perpendicular the
     foot still is; the distance is then too long by about slip^2 / (2 distance).
+
+    ``anchors`` gives points that lie densely on the surface: where a point is more than
+    :data:`FAR_MM` off, or its projection does not arrive, the nearest of them is where the sliding
+    begins if it is nearer. Without them such points raise SurfaceError as :func:`project` does.
     """
     start = np.asarray(points, np.float64).reshape(-1, 3)
-    foot = project(field, start)
+    if anchors is None:
+        foot = project(field, start)
+    else:
+        foot, arrived = _newton(field, start, 40)
+        far = np.linalg.norm(start - foot, axis=1)
+        _anchor(start, foot, np.where(arrived, far, np.inf), anchors)
     slip = np.zeros(len(start))
     todo = np.arange(len(start))
     gain = np.ones(len(start))
@@ -122,13 +139,27 @@ def nearest(field: Field, points: ArrayLike, *, slides: int = 12) -> tuple[Point
         todo, tangent = todo[wanting], tangent[wanting]
         size = np.linalg.norm(tangent, axis=1, keepdims=True)
         step = tangent * gain[todo, None] * np.minimum(1, 2.0 / np.maximum(size, 1e-12))
-        moved = project(field, foot[todo] + step)
+        moved, arrived = _newton(field, foot[todo] + step, 40)
         before = np.linalg.norm(start[todo] - foot[todo], axis=1)
-        after = np.linalg.norm(start[todo] - moved, axis=1)
-        better = after <= before
+        better = arrived & (np.linalg.norm(start[todo] - moved, axis=1) <= before)
         foot[todo[better]] = moved[better]
         gain[todo[~better]] *= 0.4
     return foot, slip
+
+
+def _anchor(
+    start: Points, foot: Points, far: NDArray[np.float64], anchors: Callable[[], Points]
+) -> None:
+    """Replace feet farther than FAR_MM by the nearest anchor where that is nearer, in place."""
+    from scipy.spatial import cKDTree
+
+    doubtful = np.nonzero(far > FAR_MM)[0]
+    if not doubtful.size:
+        return
+    samples = anchors()
+    distance, index = cKDTree(samples).query(start[doubtful])
+    nearer = distance < far[doubtful]
+    foot[doubtful[nearer]] = samples[index[nearer]]
 
 
 def curvature_terms(field: Field, points: ArrayLike, step: float = 0.05) -> tuple[Points, Points]:
