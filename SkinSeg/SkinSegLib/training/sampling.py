@@ -299,7 +299,7 @@ def render(
     ijk_to_ras: Matrix,
     spread: PointSpread,
     *,
-    chunk_mb: float = 64.0,
+    chunk_mb: float = 32.0,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """HU (float32) and truth (uint8, 1 where a voxel's centre is in the head), both (k, j, i).
