@@ -80,7 +80,9 @@ def _bar(stream: TextIO) -> Iterator[Report]:
         task = bar.add_task("Start", total=1.0)
 
         def report(stage: str, fraction: float) -> None:
-            bar.update(task, description=stage, completed=fraction)
+            # Else it redraws ten times a second, and a short stage would never be seen.
+            new = bar.tasks[task].description != stage
+            bar.update(task, description=stage, completed=fraction, refresh=new)
 
         yield report
 
