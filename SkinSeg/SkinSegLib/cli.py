@@ -169,24 +169,27 @@ def _check_paths(parser: argparse.ArgumentParser, chosen: argparse.Namespace) ->
 
 
 def _segment(chosen: argparse.Namespace) -> None:
-    from .job import Outputs, scan_at
+    from .job import READ_SHARE, Outputs, scan_at
 
     outputs = Outputs(chosen.output, chosen.mask, chosen.json, chosen.preview)
-    _run(scan_at(chosen.input, chosen.series), outputs, chosen)
+    _run(scan_at(chosen.input, chosen.series), outputs, chosen, READ_SHARE)
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from .job import Outputs, made_folder, phantom, scan_at
+    from .job import PHANTOM_SHARE, READ_SHARE, Outputs, made_folder, phantom, scan_at
 
-    load = phantom if chosen.input is None else scan_at(chosen.input, chosen.series)
+    load: Load = phantom
+    share = PHANTOM_SHARE
+    if chosen.input is not None:
+        load, share = scan_at(chosen.input, chosen.series), READ_SHARE
     with made_folder(chosen.output) as folder:
         outputs = Outputs(
             mesh=folder / "skin.stl", report=folder / "report.json", preview=folder / "skin.png"
         )
-        _run(load, outputs, chosen)
+        _run(load, outputs, chosen, share)
 
 
-def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace) -> None:
+def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: float) -> None:
     from .job import JobOptions, run_job
     from .segmentation import SegmentOptions
     from .terminal import watched
@@ -196,7 +199,7 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace) -> None:
         layer_mm=chosen.layer,
     )
     with watched(sys.stderr) as progress:
-        report, written = run_job(load, outputs, options, progress)
+        report, written = run_job(load, outputs, options, progress, load_share)
     print(report.as_text())
     for path in written:
         print(f"Wrote {path}")

@@ -38,11 +38,12 @@ HEAD_LABEL, LAYER_LABEL = 1, 2
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 
-#: Where in the whole job each part begins and how much of it it is, by the time they take.
-_READ = (0.0, 0.12)
-_SEGMENT = (0.12, 0.53)
-_SURFACE = (0.65, 0.1)
-_LAYER = (0.75, 0.1)
+#: How much of the whole job loading is, by the time it takes: a scan, and the phantom.
+READ_SHARE, PHANTOM_SHARE = 0.1, 0.85
+#: Where in the rest each part begins and how much of it it is.
+_SEGMENT = (0.0, 0.6)
+_SURFACE = (0.6, 0.1)
+_LAYER = (0.7, 0.15)
 _WRITE = (0.85, 0.15)
 
 
@@ -88,11 +89,16 @@ class _Result:
 
 
 def run_job(
-    load: Load, outputs: Outputs, options: JobOptions, progress: Progress
+    load: Load,
+    outputs: Outputs,
+    options: JobOptions,
+    progress: Progress,
+    load_share: float = READ_SHARE,
 ) -> tuple[Report, tuple[Path, ...]]:
     """Do the whole job; at the end either every output that was asked for is there, or none.
 
-    ``load`` gets a Progress and returns the scan. Returns the report and the files written. The
+    ``load`` gets a Progress and returns the scan; ``load_share`` (0..1) is how much of the whole
+    job that is, for the progress. Returns the report and the files written. The
     one exception is the preview: where the machine lacks the graphics library, the rest is written
     and the report's ``warnings`` say why.
 
@@ -101,10 +107,11 @@ def run_job(
     place yet.
     """
     _check(outputs, options)
-    volume = load(progress.part(*_READ))
-    result = _compute(volume, outputs, options, progress)
+    volume = load(progress.part(0.0, load_share))
+    rest = progress.part(load_share, 1.0 - load_share)
+    result = _compute(volume, outputs, options, rest)
     with ExitStack() as finished:
-        warnings = _write(result, outputs, progress.part(*_WRITE), finished)
+        warnings = _write(result, outputs, rest.part(*_WRITE), finished)
         report = make_report(
             volume,
             result.mask,
