@@ -17,6 +17,8 @@ from .options import SegmentOptions
 
 #: Block size in mm of the grid on which patient and objects are told apart.
 _COARSE_MM = 2.0
+#: A scan must be larger than this along two axes; one slice of a head is.
+_SMALLEST_MM = 40.0
 #: Grey values of bone on a calibrated scan: none below, all of it above.
 _BONE_HU = (200.0, 400.0)
 
@@ -39,7 +41,8 @@ def segment(
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
         grid = CoarseGrid.over(volume, _COARSE_MM)
-        if min(grid.coarse_shape[1:]) < 2:
+        extents = sorted(n * size for n, size in zip(grid.shape, volume.spacing[::-1], strict=True))
+        if extents[1] < _SMALLEST_MM:
             raise SegmentationError(
                 "The scan is too small to hold a head. Choose the series that shows the patient."
             )

@@ -125,6 +125,8 @@ def _plausibility(
         reasons.append(f"its volume is {volume_ml:.0f} mL")
     if level.calibrated and bone_ml < _SKULL_ML:
         reasons.append(f"it holds {bone_ml:.0f} mL of bone")
+    if len(cuts) == len(FACES):
+        reasons.append("it fills the scan on all six sides")
     if not reasons:
         return []
     return [

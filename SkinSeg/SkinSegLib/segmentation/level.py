@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from ..core import CTVolume, SegmentationError
 
 AIR_HU, TISSUE_HU = -1000.0, 40.0
-#: How far the modes may lie from these and the scan still count as calibrated. Air is tight: it
-#: is what calibration is made with; soft tissue varies (fat, contrast agent, 8-bit steps).
-AIR_TOLERANCE_HU, TISSUE_TOLERANCE_HU = 60.0, 150.0
+#: Where the modes may lie and the scan still count as calibrated. Air is tight: it is what
+#: calibration is made with. The rest varies: fat, contrast agent, 8-bit steps, wood.
+AIR_RANGE_HU, TISSUE_RANGE_HU = (-1060.0, -940.0), (-360.0, 190.0)
+#: Otsu's classes are two kinds of matter from this Ashman's D on. Noise split in two has 2.7, the
+#: real heads at hand 4.2 and more; a noisy CBCT with half the contrast comes to 3.4.
+_LEAST_SEPARATION = 3.0
 _SAMPLES = 1_000_000
 _BINS = 512
 
@@ -35,7 +38,8 @@ def find_level(volume: CTVolume, level_hu: float | None = None) -> Level:
     histogram's exact peaks; elsewhere the two modes on either side of Otsu's threshold decide.
     ``level_hu`` overrides the level only. Otsu 1979, IEEE Trans. Syst. Man Cybern. 9:62.
 
-    Raises SegmentationError if all values are the same, or there is nothing but air.
+    Raises SegmentationError if all values are the same, if there is nothing but air, or no
+    two kinds of matter and no ``level_hu``.
     """
     sample = _sample(volume)
     low, high = float(sample.min()), float(sample.max())
@@ -49,9 +53,19 @@ def find_level(volume: CTVolume, level_hu: float | None = None) -> Level:
             f"The scan holds nothing but air (values {low:g} to {high:g} HU). "
             "Choose the series that shows the patient."
         )
-    air, tissue = _modes(sample)
+    modes = _modes(sample)
+    if modes is None:
+        if level_hu is None:
+            raise SegmentationError(
+                "The scan shows no two kinds of matter: nothing in it can be told from air. Choose "
+                "a series that shows the outside of the head, or give the level yourself."
+            )
+        half = (TISSUE_HU - AIR_HU) / 2
+        modes = level_hu - half, level_hu + half
+    air, tissue = modes
     calibrated = (
-        abs(air - AIR_HU) <= AIR_TOLERANCE_HU and abs(tissue - TISSUE_HU) <= TISSUE_TOLERANCE_HU
+        AIR_RANGE_HU[0] <= air <= AIR_RANGE_HU[1]
+        and TISSUE_RANGE_HU[0] <= tissue <= TISSUE_RANGE_HU[1]
     )
     if calibrated:
         air, tissue = AIR_HU, TISSUE_HU
@@ -70,8 +84,8 @@ def _sample(volume: CTVolume) -> NDArray[np.float32]:
     return sample
 
 
-def _modes(sample: NDArray[np.float32]) -> tuple[float, float]:
-    """The commonest value below and above Otsu's threshold."""
+def _modes(sample: NDArray[np.float32]) -> tuple[float, float] | None:
+    """The commonest value below and above Otsu's threshold; None if these are no two kinds."""
     # Metal and clipping must not stretch the histogram until air and tissue share a bin.
     low, high = np.percentile(sample, [0.1, 99.5])
     if high <= low:
@@ -79,9 +93,11 @@ def _modes(sample: NDArray[np.float32]) -> tuple[float, float]:
     counts, edges = np.histogram(sample, bins=_BINS, range=(float(low), float(high)))
     centres = (edges[:-1] + edges[1:]) / 2
     split = _otsu(counts, centres)
-    smooth = np.convolve(counts, np.hanning(9) / np.hanning(9).sum(), mode="same")
-    below = int(np.argmax(smooth[:split]))
-    above = split + int(np.argmax(smooth[split:]))
+    if _separation(counts, centres, split) < _LEAST_SEPARATION:
+        return None
+    smooth = np.hanning(9) / np.hanning(9).sum()
+    below = int(np.argmax(np.convolve(counts[:split], smooth, mode="same")))
+    above = split + int(np.argmax(np.convolve(counts[split:], smooth, mode="same")))
     return float(centres[below]), float(centres[above])
 
 
@@ -92,4 +108,20 @@ def _otsu(counts: NDArray[np.int64], centres: NDArray[np.float64]) -> int:
     mean = np.cumsum(counts * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = (mean[-1] * weight / total - mean) ** 2 / (weight * (total - weight))
-    return int(np.nanargmax(np.where(np.isfinite(between), between, -1.0))) + 1
+    between = np.where(np.isfinite(between), between, -1.0)
+    # An empty gap between the classes gives equal values all along it: its middle is the threshold.
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return int(best[len(best) // 2]) + 1
+
+
+def _separation(counts: NDArray[np.int64], centres: NDArray[np.float64], split: int) -> float:
+    """Distance of the two classes' means in units of their spread.
+
+    Ashman, Bird and Zepf 1994, Astron. J. 108:2348.
+    """
+    means, variances = [], []
+    for part in (slice(None, split), slice(split, None)):
+        mean = np.average(centres[part], weights=counts[part])
+        means.append(mean)
+        variances.append(np.average((centres[part] - mean) ** 2, weights=counts[part]))
+    return float(np.sqrt(2) * (means[1] - means[0]) / np.sqrt(max(sum(variances), 1e-12)))

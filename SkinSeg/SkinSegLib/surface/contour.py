@@ -13,8 +13,12 @@ from .field import FULL, Field
 Triangles = NDArray[np.int32]
 
 
-def contour(field: Field, ijk_to_ras: NDArray[np.float64]) -> SkinMesh:
-    """The zero set of a field as one closed mesh, oriented outward.
+def contour(
+    field: Field, ijk_to_ras: NDArray[np.float64], *, largest_part: bool = True
+) -> SkinMesh:
+    """The zero set of a field as a closed mesh, oriented outward.
+
+    ``largest_part``: leave out all but the component with most triangles; a shell has several.
 
     Flying edges (Schroeder, Maynard and Geveci 2015, IEEE LDAV). Where the scan ends within the
     patient, two layers are added: the last one again, then one that is outside throughout. The
@@ -30,8 +34,9 @@ def contour(field: Field, ijk_to_ras: NDArray[np.float64]) -> SkinMesh:
         raise SurfaceError("The mask has no surface. Segment the scan again.")
     kji = points[:, ::-1] + np.subtract(field.origin, [2 * low for low, _ in once]).astype("f4")
     triangles, is_cut = _flatten_ends(kji, triangles, field)
-    keep = _largest_component(triangles, len(kji))
-    triangles, is_cut = triangles[keep], is_cut[keep]
+    if largest_part:
+        keep = _largest_component(triangles, len(kji))
+        triangles, is_cut = triangles[keep], is_cut[keep]
     kji, triangles = _without_unused(kji, triangles)
     ras = transform_points(ijk_to_ras, kji[:, ::-1]).astype(np.float32)
     mesh = SkinMesh(ras, triangles, is_cut, is_closed(triangles))

@@ -44,7 +44,7 @@ def shell(field: Field, mask: SkinMask, solid: SkinMesh, layer_mm: float) -> Ski
     wall = np.clip((layer_mm - distance) * np.float32(2 * FULL / layer_mm), -FULL, FULL)
     wall[np.abs(wall) < EPSILON] = EPSILON
     values = np.where(inside, np.minimum(field.values, wall), field.values).astype(np.int16)
-    return contour(Field(values, field.origin, field.ends), ijk_to_ras)
+    return contour(Field(values, field.origin, field.ends), ijk_to_ras, largest_part=False)
 
 
 def _depth(

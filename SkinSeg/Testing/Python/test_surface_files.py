@@ -1,0 +1,120 @@
+"""Mesh files: read back by other programs, tagged for Slicer, whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+import trimesh
+from SkinSegLib.core import OutputError, SkinMesh
+from SkinSegLib.surface import FORMATS, read_points, write
+
+
+@pytest.fixture
+def mesh() -> SkinMesh:
+    """A box from (1, 2, 3) to (11, 32, 53) RAS with the corner (11, 32, 53) pulled out."""
+    box = trimesh.creation.box(bounds=[[1, 2, 3], [11, 32, 53]])
+    points = box.vertices.astype(np.float32)
+    points[points.sum(axis=1).argmax()] += (2, 4, 6)
+    faces = box.faces.astype(np.int32)
+    return SkinMesh(points, faces, np.zeros(len(faces), bool), True)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("space", ["LPS", "RAS"])
+def test_read_back(mesh, tmp_path, suffix, space):
+    path = write(mesh, tmp_path / f"skin{suffix}", space)
+    points, count, tag = read_points(path)
+    assert (count, tag) == (len(mesh.triangles), space)
+    signs = (-1, -1, 1) if space == "LPS" else (1, 1, 1)
+    expected = np.unique((mesh.points * signs).round(3), axis=0)
+    assert np.unique(points.round(3), axis=0) == pytest.approx(expected, abs=1e-3)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", [".stl", ".ply", ".obj"])
+def test_another_library_sees_the_same_solid(mesh, tmp_path, suffix):
+    body = trimesh.load_mesh(write(mesh, tmp_path / f"skin{suffix}"))
+    assert body.is_watertight
+    assert body.volume / 1000 == pytest.approx(mesh.volume_ml, rel=1e-5)
+    # The pulled-out corner is at the patient's left, posterior, superior in LPS: left is left.
+    assert body.vertices[np.abs(body.vertices).sum(axis=1).argmax()] == pytest.approx(
+        (-13, -36, 59), abs=1e-3
+    )
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_slicer_reads_the_tag(mesh, tmp_path, suffix):
+    """Slicer's own model storage node puts both files at the same place in the scene."""
+    slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
+    bounds = []
+    for space in ("LPS", "RAS"):
+        path = write(mesh, tmp_path / f"{space}{suffix}", space)
+        scene = slicer.vtkMRMLScene()
+        node = scene.AddNewNodeByClass("vtkMRMLModelNode")
+        storage = scene.AddNewNodeByClass("vtkMRMLModelStorageNode")
+        storage.SetFileName(str(path))
+        assert storage.ReadData(node)
+        values = [0.0] * 6
+        node.GetPolyData().GetBounds(values)
+        bounds.append(values)
+    assert bounds[0] == pytest.approx(bounds[1], abs=1e-3)
+    assert bounds[0] == pytest.approx([1, 13, 2, 36, 3, 59], abs=1e-3)
+
+
+def test_unknown_endings_and_spaces(mesh, tmp_path):
+    with pytest.raises(OutputError, match=r"ends in \.stl"):
+        write(mesh, tmp_path / "skin.step")
+    with pytest.raises(OutputError, match="coordinate system"):
+        write(mesh, tmp_path / "skin.stl", "LAS")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_full_disk_leaves_the_old_file(mesh, tmp_path, suffix):
+    """A limit on the size of files, which the system enforces as it does a full disk."""
+    resource = pytest.importorskip("resource", reason="needs a POSIX system")
+    target = tmp_path / f"skin{suffix}"
+    target.write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
+    try:
+        with pytest.raises(OutputError):
+            write(mesh, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_file_that_reads_back_wrong_is_discarded(mesh, tmp_path, monkeypatch):
+    import SkinSegLib.surface.files as files
+
+    target = tmp_path / "skin.stl"
+    target.write_text("old")
+    real = files._write
+
+    def cut_short(polydata, path, ending, space):
+        real(polydata, path, ending, space)
+        path.write_bytes(path.read_bytes()[:-50])
+
+    monkeypatch.setattr(files, "_write", cut_short)
+    with pytest.raises(OutputError, match="did not read back"):
+        write(mesh, target)
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["skin.stl"]
+
+
+def test_system_errors_become_messages(mesh, tmp_path, monkeypatch):
+    import SkinSegLib.surface.files as files
+
+    def no_space(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "_write", no_space)
+    with pytest.raises(OutputError, match="No space left"):
+        write(mesh, tmp_path / "skin.stl")
+    with pytest.raises(OutputError, match="does not exist"):
+        write(mesh, tmp_path / "missing" / "skin.stl")
+    assert not list(tmp_path.iterdir())
