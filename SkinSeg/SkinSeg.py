@@ -16,7 +16,7 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
-from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError
+from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError, failure_text
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -78,9 +78,9 @@ def loadPhantom(source=None):
     """
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
         from SkinSegLib.mrml import add_volume
-        from SkinSegLib.training.phantom import PhantomSpec, make_phantom
+        from SkinSegLib.training.phantom import make_phantom
 
-        node = add_volume(make_phantom(PhantomSpec()).volume, "SkinSegPhantom")
+        node = add_volume(make_phantom().volume, "SkinSegPhantom")
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         return [node]
 
@@ -210,10 +210,10 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except Cancelled:
             message = _("Cancelled. Nothing was changed.")
         except SkinSegError as error:
-            logging.exception("SkinSeg could not segment the volume.")
+            logging.error("SkinSeg could not segment the volume: %s", failure_text(error))
             message = str(error)
-        except Exception:
-            logging.exception("SkinSeg met an unexpected error.")
+        except Exception as error:
+            logging.error("SkinSeg met an unexpected error: %s", failure_text(error))
             message = _("Something went wrong that should not. The log has the details.")
         if not self._closed:
             self.ui.progressBar.visible = False
@@ -240,7 +240,7 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.export(self._parameterNode.segmentation, target)
             message = _("Exported {name}. It was read back and is whole.").format(name=target.name)
         except SkinSegError as error:
-            logging.exception("SkinSeg could not export the surface.")
+            logging.error("SkinSeg could not export the surface: %s", failure_text(error))
             message = str(error)
         self.ui.resultLabel.text = message
         self._updateButtons()

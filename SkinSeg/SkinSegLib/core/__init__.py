@@ -14,6 +14,7 @@ from .errors import (
 )
 from .files import replacing, require_writable
 from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
+from .logs import failure_text
 from .progress import Progress
 from .resources import resource_path
 from .types import FACES, CTVolume, Finding, FindingKind, SkinMask, SkinMesh, as_hounsfield
@@ -39,6 +40,7 @@ __all__ = [
     "as_hounsfield",
     "checked_matrix",
     "distance_to",
+    "failure_text",
     "replacing",
     "require_writable",
     "resource_path",

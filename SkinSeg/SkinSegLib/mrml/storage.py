@@ -36,7 +36,7 @@ def save_segmentation(segmentation: Any, path: Path | str) -> Path:
                 raise OutputError(_said(storage, f"Slicer could not write {target.name}."))
         storage.SetFileName(str(target))
     except BaseException:
-        storage.SetFileName(before)
+        storage.SetFileName(before or "")
         raise
     return target
 

@@ -16,6 +16,7 @@ from ..core import CTVolume
 from .level import Level
 
 Floats = NDArray[np.float32]
+Box = tuple[slice, slice, slice]
 
 #: Enough for a head and shoulders at 2 mm; keeps time and memory bounded for anything larger.
 MAX_BLOCKS = 6_000_000
@@ -83,13 +84,21 @@ class CoarseGrid:
         sample: NDArray[Any] = volume.voxels[np.ix_(k, j, i)]
         return sample
 
-    def slices(self, coarse: Floats) -> Iterator[Floats]:
-        """The coarse field, interpolated linearly, on each slice (j, i) of the full grid."""
-        low_k, weight_k = self._between(0)
-        low_j, weight_j = self._between(1)
-        low_i, weight_i = self._between(2)
-        spread_i = np.zeros((self.coarse_shape[2], self.shape[2]), np.float32)
-        column = np.arange(self.shape[2])
+    def voxels_of(self, blocks: Box) -> Box:
+        """The voxels (k, j, i) that make up a box of blocks."""
+        k, j, i = (
+            slice(b.start * f, min(b.stop * f, n))
+            for b, f, n in zip(blocks, self.factors, self.shape, strict=True)
+        )
+        return k, j, i
+
+    def slices(self, coarse: Floats, box: Box) -> Iterator[Floats]:
+        """The coarse field, interpolated linearly, on each slice (j, i) of a box of voxels."""
+        low_k, weight_k = self._between(0, box[0])
+        low_j, weight_j = self._between(1, box[1])
+        low_i, weight_i = self._between(2, box[2])
+        spread_i = np.zeros((self.coarse_shape[2], len(low_i)), np.float32)
+        column = np.arange(len(low_i))
         np.add.at(spread_i, (low_i, column), 1 - weight_i)
         np.add.at(spread_i, (np.minimum(low_i + 1, self.coarse_shape[2] - 1), column), weight_i)
         high_j = np.minimum(low_j + 1, self.coarse_shape[1] - 1)
@@ -108,9 +117,9 @@ class CoarseGrid:
         matrix /= matrix.sum(axis=0)
         return matrix
 
-    def _between(self, axis: int) -> tuple[NDArray[np.int64], Floats]:
+    def _between(self, axis: int, part: slice) -> tuple[NDArray[np.int64], Floats]:
         """For each voxel along an axis the block centre before it, and the next one's weight."""
         n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
         position = np.clip((np.arange(n) + 0.5) / factor - 0.5, 0, blocks - 1)
         low = np.minimum(position.astype(np.int64), max(blocks - 2, 0))
-        return low, (position - low).astype(np.float32)
+        return low[part], (position - low).astype(np.float32)[part]

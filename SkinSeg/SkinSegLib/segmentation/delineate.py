@@ -17,6 +17,7 @@ from .openings import outside_part
 BAND_MM = 8.0
 #: Air at least this far inside the patient is enclosed, whatever the coarse grid made of it.
 _DEEP_MM = 8.0
+_NOBODY = "No patient was found at this level. Lower the level, or choose another series."
 
 
 @dataclass(frozen=True)
@@ -48,25 +49,28 @@ def delineate(
 
     Raises SegmentationError if nothing is left.
     """
-    fields = _signed_fields(grid, patient, objects, cavities)
     mask = np.zeros(grid.shape, np.uint8)
-    padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
-    both = zip(grid.slices(fields.patient), grid.slices(fields.inside), strict=True)
+    blocks = bounding_box(patient | cavities, margin=2 + round(BAND_MM / min(grid.spacing)))
+    if blocks is None:
+        raise SegmentationError(_NOBODY)
+    box = grid.voxels_of(blocks)
+    near, scan = mask[box], volume.voxels[box]
+    fields = _signed_fields(grid, patient, objects, cavities)
+    padding = np.asarray(volume.padding, dtype=scan.dtype)
+    both = zip(grid.slices(fields.patient, box), grid.slices(fields.inside, box), strict=True)
     for k, (is_patient, is_inside) in enumerate(both):
-        voxels = volume.voxels[k]
+        voxels = scan[k]
         tissue = voxels >= level_hu
         if padding.size:
             tissue &= ~np.isin(voxels, padding)
         # Enclosed air first: there tissue of the nose's walls is patient whatever is near.
-        np.copyto(mask[k], np.where(tissue, is_patient > 0, is_inside > 0), casting="unsafe")
+        near[k] = np.where(tissue, is_patient > 0, is_inside > 0)
         if k % 16 == 0:
-            progress.update(0.6 * k / grid.shape[0])
-    box = bounding_box(mask, margin=1)
-    if box is None:
-        raise SegmentationError(
-            "No patient was found at this level. Lower the level, or choose another series."
-        )
-    mask[box] = _one_solid(mask[box], progress)
+            progress.update(0.6 * k / len(scan))
+    tight = bounding_box(near, margin=1)
+    if tight is None:
+        raise SegmentationError(_NOBODY)
+    near[tight] = _one_solid(near[tight], progress)
     return mask
 
 

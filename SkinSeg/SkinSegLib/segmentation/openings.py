@@ -35,7 +35,7 @@ def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_m
     inside = cavities[box]
     # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
     # cap the whole hollow of the ear.
-    for radius in (seal_mm * 2 / 3, seal_mm):
+    for radius in (seal_mm * 5 / 6, seal_mm):
         inside |= _cavities(patient[box] | inside, spacing, radius, cavity_depth_mm)
     return cavities
 
