@@ -24,7 +24,7 @@ def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_m
 
     ``patient``: (k, j, i). ``spacing``: mm along k, j, i. ``seal_mm``: the largest ball's radius.
     ``cavity_depth_mm``: a pocket is filled if its volume divided by the area of its mouth is at
-    least this.
+    least this (twice this at the largest ball).
     """
     cavities = np.zeros_like(patient)
     # Two voxels more than the ball needs, so that it can roll all around the patient.
@@ -34,9 +34,10 @@ def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_m
         return cavities
     inside = cavities[box]
     # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
-    # cap the whole hollow of the ear.
-    for radius in (seal_mm * 5 / 6, seal_mm):
-        inside |= _cavities(patient[box] | inside, spacing, radius, cavity_depth_mm)
+    # cap the whole hollow of the ear. What is left for that one is a nose or a mouth, far deeper
+    # than any crease.
+    for radius, depth in ((seal_mm * 5 / 6, cavity_depth_mm), (seal_mm, 2 * cavity_depth_mm)):
+        inside |= _cavities(patient[box] | inside, spacing, radius, depth)
     return cavities
 
 

@@ -20,7 +20,8 @@ class SegmentOptions:
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
     one (an ear, a nose) is patient. ``seal_mm``: openings narrower than twice this are closed
     (nostrils, lips, ear canals). ``cavity_depth_mm``: an air pocket behind such an opening is
-    filled when it is at least this deep on average; shallower ones are creases and stay open.
+    filled when it is at least this deep on average; shallower ones are creases and stay open (on
+    the training scans creases come to 9.6 mm at most, whole ear canals to 12.3 mm and more).
 
     Raises SegmentationError for values that make no sense.
     """
@@ -31,7 +32,7 @@ class SegmentOptions:
     opening_mm: float = 5.0
     reach_mm: float = 45.0
     seal_mm: float = 6.0
-    cavity_depth_mm: float = 12.0
+    cavity_depth_mm: float = 11.0
 
     def __post_init__(self) -> None:
         if self.engine not in ENGINES:
