@@ -132,7 +132,7 @@ def _plausibility(
     return [
         Finding(
             FindingKind.NOT_A_HEAD,
-            f"This may not be a head, or not only a head: {' and '.join(reasons)}. "
+            f"What was found is unlike a head: {' and '.join(reasons)}. "
             "Look at the result before you use it.",
         )
     ]
