@@ -1,5 +1,6 @@
 """What every other part of SkinSeg shares. Imports none of them."""
 
+from .boxes import Box, bounding_box
 from .distance import distance_to
 from .errors import (
     Cancelled,
@@ -12,7 +13,7 @@ from .errors import (
     SkinSegError,
     SurfaceError,
 )
-from .files import replacing, require_writable
+from .files import Replacements, replacing, replacing_together, require_writable
 from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
 from .logs import failure_text
 from .progress import Progress
@@ -22,6 +23,7 @@ from .types import FACES, CTVolume, Finding, FindingKind, SkinMask, SkinMesh, as
 __all__ = [
     "FACES",
     "LPS_RAS",
+    "Box",
     "CTVolume",
     "Cancelled",
     "Finding",
@@ -30,6 +32,7 @@ __all__ = [
     "MissingPackageError",
     "OutputError",
     "Progress",
+    "Replacements",
     "ScanReadError",
     "SceneError",
     "SegmentationError",
@@ -38,10 +41,12 @@ __all__ = [
     "SkinSegError",
     "SurfaceError",
     "as_hounsfield",
+    "bounding_box",
     "checked_matrix",
     "distance_to",
     "failure_text",
     "replacing",
+    "replacing_together",
     "require_writable",
     "resource_path",
     "spacing_of",

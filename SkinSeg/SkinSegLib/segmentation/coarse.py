@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume
+from ..core import Box, CTVolume
 from .level import Level
 
 Floats = NDArray[np.float32]
-Box = tuple[slice, slice, slice]
 
 #: Enough for a head and shoulders at 2 mm; keeps time and memory bounded for anything larger.
 MAX_BLOCKS = 6_000_000

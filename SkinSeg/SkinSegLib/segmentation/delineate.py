@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume, Progress, SegmentationError, distance_to
+from ..core import CTVolume, Progress, SegmentationError, bounding_box, distance_to
 from .coarse import CoarseGrid, Floats
-from .locate import Bools, bounding_box
+from .locate import Bools
 from .openings import outside_part
 
 #: Tissue farther than this from the located patient is not patient. Wide enough for what the

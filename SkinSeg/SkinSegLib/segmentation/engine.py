@@ -37,6 +37,8 @@ def segment(
     """
     options = options or SegmentOptions()
     progress = progress or Progress()
+    # The classical engine is the only one so far, and so the best one for "auto".
+    engine = "threshold" if options.engine == "auto" else options.engine
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
@@ -71,7 +73,7 @@ def segment(
     return SkinMask(
         mask,
         volume.ijk_to_ras,
-        "threshold",
+        engine,
         level.skin,
         (level.tissue - level.air) / 2,
         cuts,

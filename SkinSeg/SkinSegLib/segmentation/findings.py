@@ -42,6 +42,7 @@ def find(
 ) -> tuple[Finding, ...]:
     """Findings of a finished mask; positions in RAS mm."""
     findings = [_cut_finding(volume, mask, face) for face in cuts]
+    findings += _field_findings(volume, mask)
     findings += _contact_findings(volume, grid, contacts)
     if not level.calibrated:
         findings.append(
@@ -81,6 +82,34 @@ def _cut_finding(volume: CTVolume, mask: NDArray[np.uint8], face: str) -> Findin
     )
 
 
+def _field_findings(volume: CTVolume, mask: NDArray[np.uint8]) -> list[Finding]:
+    """Where the patient meets padding: the round field of view ends within the patient."""
+    padding = volume.padding_mask()
+    if padding is None:
+        return []
+    area, meeting = 0.0, []
+    for axis in range(3):
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+        for here, there in ((low, high), (high, low)):
+            where = np.argwhere((mask[here] > 0) & padding[there])
+            area += len(where) * float(np.prod(volume.spacing)) / volume.spacing[2 - axis]
+            meeting.append(where)
+    if area < _CUT_CM2 * 100:
+        return []
+    # A place on the cut, not its centre: that of a ring around the head lies in the brain.
+    places = np.concatenate(meeting)
+    nearest = np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()
+    return [
+        Finding(
+            FindingKind.CUT_BY_FIELD_OF_VIEW,
+            f"The round field of view ends within the patient ({area / 100:.0f} cm2). The surface "
+            "there is no skin.",
+            _ras(volume, places[nearest].astype(float)),
+        )
+    ]
+
+
 def _direction(volume: CTVolume, face: str) -> str:
     """Anatomical name of a face: the direction its outward normal comes nearest to."""
     column = volume.ijk_to_ras[:3, "ijk".index(face[0])] * (1 if face[1] == "+" else -1)
@@ -106,7 +135,6 @@ def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> li
                 FindingKind.TOUCHES_OBJECT,
                 "An object touches the patient and was cut off here. Check the outline.",
                 _ras(volume, centre),
-                round(float(sizes[label]), 2),
             )
         )
     return findings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +26,42 @@ def check_format(path: Path | str) -> None:
         )
 
 
+def check_grid(path: Path | str, ijk_to_ras: ArrayLike, shape: tuple[int, ...]) -> None:
+    """Raises OutputError if the format that ``path`` names cannot hold the grid, found by trying.
+
+    ``ijk_to_ras``: 4x4, mm; ``shape``: (k, j, i). NIfTI as ITK writes it cannot hold the sheared
+    grid of a tilted gantry.
+    """
+    target = Path(path)
+    check_format(target)
+    import SimpleITK as sitk
+
+    # Each axis has two voxels, so that a reader sees its direction.
+    image = _on_grid(np.zeros((2, 2, 2), np.uint8), ijk_to_ras)
+    with tempfile.TemporaryDirectory(prefix=".skinseg-", dir=target.parent) as folder:
+        try:
+            sitk.WriteImage(image, str(Path(folder) / target.name))
+            back = sitk.ReadImage(str(Path(folder) / target.name))
+        except RuntimeError:
+            raise _cannot_hold(target) from None
+    if not _same_place(back, image, shape):
+        raise _cannot_hold(target)
+
+
 def write_labelmap(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike, path: Path | str) -> Path:
     """Write labels as NRRD, NIfTI or MetaImage, by the file name's ending, compressed.
 
     ``voxels``: (k, j, i) uint8. ``ijk_to_ras``: 4x4, mm. The file is read back before it replaces
     an existing one.
 
-    Raises OutputError for an unknown ending, an unwritable place, or a file that reads back wrong
-    (NIfTI as ITK writes it cannot hold the sheared grid of a tilted gantry).
+    Raises OutputError for an unknown ending, an unwritable place, or a file that reads back wrong;
+    :func:`check_grid` tells beforehand whether the format is to blame.
     """
     target = Path(path)
     check_format(target)
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(voxels)
-    to_lps = LPS_RAS @ np.asarray(ijk_to_ras, dtype=np.float64)
-    spacing = spacing_of(to_lps)
-    image.SetSpacing(spacing)
-    image.SetDirection((to_lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(to_lps[:3, 3].tolist())
+    image = _on_grid(voxels, ijk_to_ras)
     with replacing(target) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -52,20 +70,40 @@ def write_labelmap(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike, path: Path 
             raise OutputError(
                 f"Cannot write {target}. Free some space, or choose another output folder."
             ) from error
-        if not _same(back, image, voxels):
+        if not _same_place(back, image, voxels.shape):
+            raise _cannot_hold(target)
+        if not np.array_equal(sitk.GetArrayViewFromImage(back), voxels):
             raise OutputError(
-                f"{target.name} does not read back as it was written: this format may not hold "
-                "the scan's grid. Choose a name that ends in .nrrd."
+                f"{target.name} did not read back as it was written and was discarded. "
+                "Check the disk, or choose another folder."
             )
     return target
 
 
-def _same(back: Any, image: Any, voxels: NDArray[np.uint8]) -> bool:
+def _on_grid(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike) -> Any:
     import SimpleITK as sitk
 
+    image = sitk.GetImageFromArray(voxels)
+    to_lps = LPS_RAS @ np.asarray(ijk_to_ras, dtype=np.float64)
+    spacing = spacing_of(to_lps)
+    image.SetSpacing(spacing)
+    image.SetDirection((to_lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(to_lps[:3, 3].tolist())
+    return image
+
+
+def _cannot_hold(target: Path) -> OutputError:
+    return OutputError(
+        f"{target.name}: this format cannot hold the scan's grid, whose slices are sheared (gantry "
+        "tilt) or lie unusually. Choose a name that ends in .nrrd or .seg.nrrd."
+    )
+
+
+def _same_place(back: Any, image: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the corners of a grid of ``shape`` (k, j, i) lie where they did."""
     if back.GetSize() != image.GetSize():
         return False
-    far = [size - 1 for size in image.GetSize()]
+    far = [size - 1 for size in shape[::-1]]
     corners = [
         [c if on else 0 for c, on in zip(far, axis, strict=True)] for axis in np.ndindex(2, 2, 2)
     ]
@@ -75,5 +113,4 @@ def _same(back: Any, image: Any, voxels: NDArray[np.uint8]) -> bool:
         )
         for corner in corners
     ]
-    near = np.abs(apart).max() <= _TOLERANCE_MM
-    return bool(near and np.array_equal(sitk.GetArrayViewFromImage(back), voxels))
+    return bool(np.abs(apart).max() <= _TOLERANCE_MM)

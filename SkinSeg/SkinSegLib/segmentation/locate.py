@@ -35,21 +35,6 @@ class Location:
     contacts: Bools
 
 
-def bounding_box(
-    mask: NDArray[np.bool_] | NDArray[np.uint8], margin: int
-) -> tuple[slice, slice, slice] | None:
-    """The smallest box around the non-zero voxels, ``margin`` voxels wider; None if empty."""
-    slices = []
-    any_k: Bools = np.any(mask, axis=(1, 2))
-    if not any_k.any():
-        return None
-    flat: Bools = np.any(mask[any_k], axis=0)
-    for hit, n in zip((any_k, flat.any(axis=1), flat.any(axis=0)), mask.shape, strict=True):
-        where = np.flatnonzero(hit)
-        slices.append(slice(max(0, where[0] - margin), min(n, where[-1] + 1 + margin)))
-    return slices[0], slices[1], slices[2]
-
-
 def locate(
     fraction: Floats, bone: Floats, spacing: Spacing, opening_mm: float, reach_mm: float
 ) -> Location:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import distance_to
-from .locate import Bools, Spacing, bounding_box
+from ..core import bounding_box, distance_to
+from .locate import Bools, Spacing
 
 #: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
 _CRUMB_MM = 3.0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume, GeometryError, Progress, SkinMask, SurfaceError
+from ..core import Box, CTVolume, GeometryError, Progress, SkinMask, SurfaceError, bounding_box
 
 #: Field value of one half contrast and more; int16 halves the memory of a float field.
 FULL = 32000
@@ -57,7 +57,9 @@ def build_field(mask: SkinMask, volume: CTVolume, progress: Progress) -> Field:
         raise GeometryError(
             "Mask and scan are not on the same grid. Resample the mask to the scan first."
         )
-    box, ends = bounding_box(mask.voxels)
+    box = bounding_box(mask.voxels, margin=1)
+    if box is None:
+        raise SurfaceError("The mask is empty: there is no surface. Segment the scan first.")
     inside, voxels = mask.voxels[box], volume.voxels[box]
     values = np.empty(inside.shape, np.int16)
     scale = np.float32(FULL / mask.half_contrast_hu)
@@ -70,6 +72,7 @@ def build_field(mask: SkinMask, volume: CTVolume, progress: Progress) -> Field:
     _smooth_where_no_edge(values, inside, voxels, mask.level_hu)
     progress.update(1.0)
     k, j, i = (s.start for s in box)
+    ends = _ends(box, mask.voxels)
     return Field(values, (k, j, i), (ends[0], ends[1], ends[2]))
 
 
@@ -81,20 +84,15 @@ def _signed(field: NDArray[np.float32], inside: NDArray[np.uint8]) -> NDArray[np
     return result
 
 
-def bounding_box(mask: NDArray[np.uint8]) -> tuple[tuple[slice, ...], list[tuple[End, End]]]:
-    """Bounding box with one voxel of outside around it, and the planes where there is none.
-
-    Raises SurfaceError if the mask is empty.
-    """
-    box: list[slice] = []
+def _ends(box: Box, mask: NDArray[np.uint8]) -> tuple[tuple[End, End], ...]:
+    """The planes at which the scan ends within the patient, for each axis."""
+    inside = mask[box]
     ends: list[tuple[End, End]] = []
-    for axis, n in enumerate(mask.shape):
-        hit = np.flatnonzero(np.any(mask, axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            raise SurfaceError("The mask is empty: there is no surface. Segment the scan first.")
-        box.append(slice(max(0, int(hit[0]) - 1), min(n, int(hit[-1]) + 2)))
-        ends.append((-0.5 if hit[0] == 0 else None, n - 0.5 if hit[-1] == n - 1 else None))
-    return tuple(box), ends
+    for axis, (part, n) in enumerate(zip(box, mask.shape, strict=True)):
+        low = part.start == 0 and inside.take(0, axis=axis).any()
+        high = part.stop == n and inside.take(-1, axis=axis).any()
+        ends.append((-0.5 if low else None, n - 0.5 if high else None))
+    return tuple(ends)
 
 
 def _smooth_where_no_edge(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core import OutputError, SkinMesh, replacing
 from .polydata import lps_signs, to_polydata
@@ -45,14 +46,15 @@ def write(mesh: SkinMesh, path: Path | str, space: str = "LPS") -> Path:
     return target
 
 
-def read_points(path: Path | str) -> tuple[Any, int, str]:
+def read_points(path: Path | str) -> tuple[NDArray[Any], int, str]:
     """What a mesh file holds: points (n, 3) as written, number of triangles, and its space tag.
 
     STL repeats a point for each triangle. The tag is "LPS", "RAS" or "" where there is none.
     Raises OutputError for an unknown ending.
     """
     check_format(path)
-    return _read(Path(path), Path(path).suffix.lower())
+    points, triangles, tag = _read(Path(path), Path(path).suffix.lower())
+    return points, len(triangles), tag
 
 
 def _write(polydata: Any, path: Path, suffix: str, space: str) -> None:
@@ -95,7 +97,7 @@ def _write(polydata: Any, path: Path, suffix: str, space: str) -> None:
         path.write_bytes(f"# SkinSeg. {tag}\n# unit: mm\n".encode() + body)
 
 
-def _read(path: Path, suffix: str) -> tuple[Any, int, str]:
+def _read(path: Path, suffix: str) -> tuple[NDArray[Any], NDArray[Any], str]:
     from vtkmodules import vtkIOGeometry, vtkIOPLY, vtkIOXML
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
@@ -120,22 +122,21 @@ def _read(path: Path, suffix: str) -> tuple[Any, int, str]:
     else:
         header = (reader.GetHeader() if suffix == ".stl" else reader.GetComment()) or ""
     tag = next((space for space in SPACES if f"SPACE={space}" in header), "")
-    points = output.GetPoints()
-    coordinates = vtk_to_numpy(points.GetData()) if points else np.empty((0, 3), np.float32)
-    return coordinates, output.GetNumberOfCells(), tag
+    if output.GetNumberOfPolys() == 0 or output.GetPolys().GetMaxCellSize() != 3:
+        return np.empty((0, 3), np.float32), np.empty((0, 3), np.int64), tag
+    points = vtk_to_numpy(output.GetPoints().GetData())
+    connectivity = vtk_to_numpy(output.GetPolys().GetConnectivityArray())
+    return points, connectivity.reshape(-1, 3), tag
 
 
 def _verify(mesh: SkinMesh, path: Path, suffix: str, space: str, name: str) -> None:
-    """Raises OutputError unless count, bounds and tag of the file are those of the mesh."""
-    points, count, tag = _read(path, suffix)
+    """Raises OutputError unless every triangle and the tag of the file are those of the mesh."""
+    points, triangles, tag = _read(path, suffix)
     expected = mesh.points if space == "RAS" else mesh.points * lps_signs()
-    same = count == len(mesh.triangles) and tag == space and len(points) > 0
+    same = tag == space and triangles.shape == mesh.triangles.shape
     if same:
-        off = max(
-            np.abs(points.min(axis=0) - expected.min(axis=0)).max(),
-            np.abs(points.max(axis=0) - expected.max(axis=0)).max(),
-        )
-        same = bool(off <= _TOLERANCE_MM)
+        off = np.abs(points[triangles] - expected[mesh.triangles])
+        same = bool(off.max(initial=0) <= _TOLERANCE_MM)
     if not same:
         raise OutputError(
             f"{name} did not read back as it was written and was discarded. "

@@ -5,45 +5,68 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import SkinMask, SkinMesh, distance_to, spacing_of, transform_points
+from ..core import (
+    Progress,
+    SkinMask,
+    SkinMesh,
+    SurfaceError,
+    bounding_box,
+    distance_to,
+    spacing_of,
+    transform_points,
+)
 from .contour import contour
-from .field import EPSILON, FULL, End, Field, bounding_box
+from .field import EPSILON, FULL, End, Field
 
 #: Longest edge of the pieces of surface that distances are measured to, in layers.
 _PIECE = 0.6
 #: The inner wall needs about two grid steps within the layer, or it would touch the outer one.
 _STEPS_PER_LAYER = 2.0
+#: Most voxels of a refined grid: about 1 GB at the peak.
+_MOST_VOXELS = 60_000_000
+#: Distances that are looked up between two chances to cancel.
+_CHUNK = 100_000
 
 
-def layer_voxels(mask: SkinMask, mesh: SkinMesh, layer_mm: float) -> NDArray[np.uint8]:
+def layer_voxels(
+    mask: SkinMask, mesh: SkinMesh, layer_mm: float, progress: Progress | None = None
+) -> NDArray[np.uint8]:
     """Labelmap of the layer on the mask's grid, (k, j, i) uint8.
 
     Voxels of the solid head whose centre is within ``layer_mm`` of the skin (``mesh`` without its
     cuts): where the scan cuts the patient there is no skin. On slices thicker than the layer this
-    is the best the grid can do; use the mesh.
+    is the best the grid can do; use the mesh. Raises Cancelled if ``progress`` says so.
     """
-    box, _ = bounding_box(mask.voxels)
+    box = bounding_box(mask.voxels, margin=1)
+    result = np.zeros_like(mask.voxels)
+    if box is None:
+        return result
     inside = mask.voxels[box] > 0
     k, j, i = (s.start for s in box)
-    distance = _depth(inside, (k, j, i), mask.ijk_to_ras, mesh, layer_mm)
-    result = np.zeros_like(mask.voxels)
-    result[box] = (distance <= layer_mm) & inside
+    depth = _depth(inside, (k, j, i), mask.ijk_to_ras, mesh, layer_mm, progress or Progress())
+    result[box] = (depth <= layer_mm) & inside
     return result
 
 
-def shell(field: Field, mask: SkinMask, solid: SkinMesh, layer_mm: float) -> SkinMesh:
+def shell(
+    field: Field, mask: SkinMask, solid: SkinMesh, layer_mm: float, progress: Progress
+) -> SkinMesh:
     """The layer as a closed mesh: the outer wall is the skin itself, the inner lies under it.
 
     Where the scan cuts the patient the shell is open: its cut is a flat ring. ``field`` is the one
     that ``solid`` was made from. ``layer_mm`` is the wall's thickness.
+
+    Raises SurfaceError if the layer is too thin for the scan's voxels.
     """
-    field, ijk_to_ras = _refined(field, mask.ijk_to_ras, layer_mm / _STEPS_PER_LAYER)
+    field, ijk_to_ras = _refined(field, mask.ijk_to_ras, layer_mm)
     inside = field.values > 0
-    distance = _depth(inside, field.origin, ijk_to_ras, solid, layer_mm)
+    wall = _depth(inside, field.origin, ijk_to_ras, solid, layer_mm, progress)
     # Full value at half depth: the outer half of the layer keeps the skin's own field.
-    wall = np.clip((layer_mm - distance) * np.float32(2 * FULL / layer_mm), -FULL, FULL)
+    np.subtract(layer_mm, wall, out=wall)
+    np.clip(wall * np.float32(2 * FULL / layer_mm), -FULL, FULL, out=wall)
     wall[np.abs(wall) < EPSILON] = EPSILON
-    values = np.where(inside, np.minimum(field.values, wall), field.values).astype(np.int16)
+    np.minimum(wall, field.values, out=wall)
+    values = np.where(inside, wall, field.values).astype(np.int16)
     return contour(Field(values, field.origin, field.ends), ijk_to_ras, largest_part=False)
 
 
@@ -53,29 +76,78 @@ def _depth(
     ijk_to_ras: NDArray[np.float64],
     mesh: SkinMesh,
     layer_mm: float,
+    progress: Progress,
 ) -> NDArray[np.float32]:
-    """Distance in mm from each inside voxel to the skin: exact where it is near ``layer_mm``.
+    """Distance in mm from each inside voxel to the skin, right where it is near ``layer_mm``.
 
-    Elsewhere that to the nearest outside voxel's centre, which is larger by no more than a
-    voxel's diagonal. ``inside``: (k, j, i), its first voxel at index ``origin``.
+    Elsewhere it is only on the right side of ``layer_mm``. Distances vary smoothly, so they are
+    measured on every n-th voxel, at steps of at most half a layer, and interpolated linearly.
+    ``inside``: (k, j, i), its first voxel at index ``origin``.
     """
+    spacing = spacing_of(ijk_to_ras)[::-1]
+    strides = [max(1, int(layer_mm / _STEPS_PER_LAYER / size + 1e-6)) for size in spacing]
+    # One step more at the end, so that every voxel lies between two measured ones.
+    sizes = [-(-(n - 1) // s) + 1 for n, s in zip(inside.shape, strides, strict=True)]
+    at = [
+        np.minimum(np.arange(size) * s, n - 1)
+        for size, s, n in zip(sizes, strides, inside.shape, strict=True)
+    ]
+    k, j, i = (size * s for size, s in zip(spacing, strides, strict=True))
+    sparse = inside[np.ix_(*at)]
+    depth = distance_to(~sparse, (k, j, i))
+    step = max(k, j, i)
+    diagonal = float(np.linalg.norm((k, j, i)))
+    # To the nearest outside voxel's centre it is farther than to the skin, by up to a diagonal;
+    # interpolation looks one step beyond. Half a step more for grids that a tilt has sheared.
+    undecided = (
+        sparse & (depth > layer_mm - 1.5 * step) & (depth < layer_mm + diagonal + 1.5 * step)
+    )
+    kji = np.argwhere(undecided)
+    index = np.column_stack([at[axis][kji[:, axis]] + origin[axis] for axis in (2, 1, 0)])
+    ras = transform_points(ijk_to_ras, index)
+    depth[undecided] = _distance_to_skin(mesh, ras, layer_mm, progress)
+    return _between(depth, at, inside.shape)
+
+
+def _between(
+    depth: NDArray[np.float32], at: list[NDArray[np.int64]], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Values known at the indices ``at`` of each axis, interpolated linearly to all of them."""
+    for axis, known in enumerate(at):
+        if len(known) == shape[axis]:
+            continue
+        index = np.arange(shape[axis])
+        low = np.clip(np.searchsorted(known, index, side="right") - 1, 0, len(known) - 2)
+        part = (index - known[low]) / (known[low + 1] - known[low])
+        weight = np.expand_dims(part.astype(np.float32), [a for a in range(3) if a != axis])
+        high = depth.take(low + 1, axis=axis)
+        high -= (base := depth.take(low, axis=axis))
+        high *= weight
+        high += base
+        depth = high
+    return depth
+
+
+def _distance_to_skin(
+    mesh: SkinMesh, ras: NDArray[np.float64], layer_mm: float, progress: Progress
+) -> NDArray[np.float64]:
+    """Distance in mm from each point to the mesh without its cuts."""
     from scipy.spatial import cKDTree
 
-    i, j, k = spacing_of(ijk_to_ras)
-    diagonal = float(np.linalg.norm(ijk_to_ras[:3, :3] @ np.ones(3)))
-    diagonal = max(diagonal, float(np.linalg.norm((i, j, k))))
-    depth = distance_to(~inside, (k, j, i))
-    # The exact distance is in (depth - diagonal, depth]; a contour needs one step on either side.
-    undecided = inside & (depth > layer_mm - diagonal) & (depth < layer_mm + 2 * diagonal)
-    kji = np.argwhere(undecided)
-    ras = transform_points(ijk_to_ras, (kji + origin)[:, ::-1])
     centres, normals = _pieces(mesh, _PIECE * layer_mm)
-    to_centre, nearest = cKDTree(centres).query(ras, workers=-1)
-    # The foot lies in the plane of the nearest piece, or beyond its rim where the skin bends.
-    to_plane = np.abs(np.einsum("ij,ij->i", ras - centres[nearest], normals[nearest]))
+    tree = cKDTree(centres)
     rim = _PIECE * layer_mm / np.sqrt(3)
-    depth[undecided] = np.maximum(to_plane, np.sqrt(np.maximum(to_centre**2 - rim**2, 0)))
-    return depth
+    result = np.empty(len(ras))
+    for start in range(0, len(ras), _CHUNK):
+        progress.update(start / len(ras))
+        some = ras[start : start + _CHUNK]
+        to_centre, nearest = tree.query(some, workers=-1)
+        # The foot lies in the plane of the nearest piece, or beyond its rim where the skin bends.
+        to_plane = np.abs(np.einsum("ij,ij->i", some - centres[nearest], normals[nearest]))
+        result[start : start + _CHUNK] = np.maximum(
+            to_plane, np.sqrt(np.maximum(to_centre**2 - rim**2, 0))
+        )
+    return result
 
 
 def _pieces(mesh: SkinMesh, edge_mm: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -100,18 +172,28 @@ def _pieces(mesh: SkinMesh, edge_mm: float) -> tuple[NDArray[np.float32], NDArra
 
 
 def _refined(
-    field: Field, ijk_to_ras: NDArray[np.float64], step_mm: float
+    field: Field, ijk_to_ras: NDArray[np.float64], layer_mm: float
 ) -> tuple[Field, NDArray[np.float64]]:
-    """The field on a grid of about ``step_mm`` or finer, interpolated linearly, and that grid.
+    """The field on a grid fine enough for the layer, interpolated linearly, and that grid.
 
-    Index u of the old grid is ``factor`` * u of the new one.
+    Index u of the old grid is ``factor`` * u of the new one. Raises SurfaceError if that grid
+    would be too large.
     """
+    spacing = spacing_of(ijk_to_ras)[::-1]
+    if _refined_size(field, spacing, layer_mm) > _MOST_VOXELS:
+        thinnest = layer_mm
+        while _refined_size(field, spacing, thinnest) > _MOST_VOXELS:
+            thinnest += 0.1
+        raise SurfaceError(
+            f"A skin layer of {layer_mm:g} mm is too thin for a scan of this size with voxels of "
+            f"{' x '.join(f'{size:.2g}' for size in spacing[::-1])} mm. "
+            f"Choose a layer of {thinnest:.1f} mm or more."
+        )
     values = field.values
     matrix = np.array(ijk_to_ras)
     origin = list(field.origin)
     ends: list[tuple[End, End]] = list(field.ends)
-    for axis, size in enumerate(spacing_of(ijk_to_ras)[::-1]):
-        factor = round(size / step_mm)
+    for axis, factor in enumerate(_factors(spacing, layer_mm)):
         if factor < 2:
             continue
         values = _interpolated(values, axis, factor)
@@ -124,6 +206,18 @@ def _refined(
         )
     k, j, i = origin
     return Field(values, (k, j, i), (ends[0], ends[1], ends[2])), matrix
+
+
+def _factors(spacing: tuple[float, float, float], layer_mm: float) -> list[int]:
+    """Into how many steps a voxel is divided along each axis."""
+    return [max(1, round(size * _STEPS_PER_LAYER / layer_mm)) for size in spacing]
+
+
+def _refined_size(field: Field, spacing: tuple[float, float, float], layer_mm: float) -> int:
+    factors = _factors(spacing, layer_mm)
+    if max(factors) == 1:
+        return 0  # nothing is refined: as large as the scan is
+    return int(np.prod([n * f for n, f in zip(field.values.shape, factors, strict=True)]))
 
 
 def _interpolated(values: NDArray[np.int16], axis: int, factor: int) -> NDArray[np.int16]:

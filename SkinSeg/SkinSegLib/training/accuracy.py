@@ -122,21 +122,14 @@ def mesh_error(
 
 def _to_mesh(mesh: SkinMesh, points: Points) -> NDArray[np.float64]:
     """Signed distance (n,) from points to a mesh, positive outside it."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray, vtk_to_numpy
-    from vtkmodules.vtkCommonCore import vtkDoubleArray, vtkPoints
-    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonCore import vtkDoubleArray
     from vtkmodules.vtkFiltersCore import vtkImplicitPolyDataDistance
 
-    shape, corners = vtkPolyData(), vtkPoints()
-    corners.SetData(numpy_to_vtk(np.asarray(mesh.points, np.float64), deep=True))
-    cells = vtkCellArray()
-    triangles = np.full((len(mesh.triangles), 4), 3, np.int64)
-    triangles[:, 1:] = mesh.triangles
-    cells.ImportLegacyFormat(numpy_to_vtkIdTypeArray(triangles.ravel(), deep=True))
-    shape.SetPoints(corners)
-    shape.SetPolys(cells)
+    from SkinSegLib.surface import to_polydata
+
     distance = vtkImplicitPolyDataDistance()
-    distance.SetInput(shape)
+    distance.SetInput(to_polydata(mesh))
     result = vtkDoubleArray()
     distance.FunctionValue(numpy_to_vtk(np.ascontiguousarray(points), deep=True), result)
     values: NDArray[np.float64] = np.array(vtk_to_numpy(result)).reshape(-1)

@@ -122,6 +122,20 @@ def test_cone_beam_level_and_round_field():
     assert not mask.voxels[phantom.volume.padding_mask()].any()
 
 
+def test_a_round_field_that_cuts_the_head_is_found(small):
+    voxels = small.volume.voxels.copy()
+    size = np.array(voxels.shape[1:])
+    row, column = np.indices(size) - (size[:, None, None] - 1) / 2
+    voxels[:, np.hypot(row, column) * 2 > 80] = -2000
+    scan = CTVolume(voxels, small.volume.ijk_to_ras, padding=(-2000.0,))
+    mask = segment(scan)
+    (cut,) = [f for f in mask.findings if "round field" in f.message]
+    assert cut.kind is FindingKind.CUT_BY_FIELD_OF_VIEW
+    index = transform_points(np.linalg.inv(scan.ijk_to_ras), [cut.position_ras])[0][:2]
+    radius = np.hypot(*(index - (size[::-1] - 1) / 2)) * 2
+    assert radius == pytest.approx(79, abs=3)
+
+
 def test_a_lower_level_never_loses_volume(small):
     volumes = [segment(small.volume, SegmentOptions(level_hu=x)).volume_ml for x in (-700, -300)]
     assert volumes[0] > volumes[1] > 3000

@@ -106,6 +106,23 @@ def test_a_file_that_reads_back_wrong_is_discarded(mesh, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["skin.stl"]
 
 
+def test_a_file_with_another_shape_of_the_same_size_is_discarded(mesh, tmp_path, monkeypatch):
+    """Count and bounds alone would not see it."""
+    import SkinSegLib.surface.files as files
+
+    real = files._write
+
+    def twice_the_first(polydata, path, ending, space):
+        real(polydata, path, ending, space)
+        content = bytearray(path.read_bytes())
+        content[84 + 50 * 5 : 84 + 50 * 6] = content[84 : 84 + 50]
+        path.write_bytes(content)
+
+    monkeypatch.setattr(files, "_write", twice_the_first)
+    with pytest.raises(OutputError, match="did not read back"):
+        write(mesh, tmp_path / "skin.stl")
+
+
 def test_system_errors_become_messages(mesh, tmp_path, monkeypatch):
     import SkinSegLib.surface.files as files
 
