@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from SkinSegLib.core import LPS_RAS, CTVolume, Progress, replacing
+from SkinSegLib.core import CTVolume, Progress
 from SkinSegLib.core.geometry import Matrix
 
 from .anatomy import sizes_for
@@ -28,7 +27,7 @@ from .projection import Field, Points, as_field, curvature_terms, nearest, proje
 from .sampling import Layer, render
 from .spec import PhantomSpec
 
-__all__ = ["ObjectSpec", "Phantom", "PhantomSpec", "make_phantom", "write_phantom"]
+__all__ = ["ObjectSpec", "Phantom", "PhantomSpec", "make_phantom"]
 
 
 @dataclass(frozen=True)
@@ -186,31 +185,3 @@ def make_phantom(spec: PhantomSpec | None = None, progress: Progress | None = No
             padding = (float(PADDING_HU),)
     volume = CTVolume(voxels, matrix, padding=padding)
     return Phantom(chosen, volume, truth, head, objects)
-
-
-def write_phantom(path: Path | str, spec: PhantomSpec | None = None) -> Path:
-    """Make a phantom and write its scan as a file (NRRD by ``path``'s suffix, LPS inside).
-
-    Raises OutputError if it cannot be written whole; sheared grids (gantry tilt) can only be
-    written by formats that hold them, which NRRD does not through SimpleITK.
-    """
-    import SimpleITK as sitk
-
-    from SkinSegLib.core import OutputError
-
-    phantom = make_phantom(spec)
-    target = Path(path)
-    lps = LPS_RAS @ phantom.volume.ijk_to_ras
-    spacing = np.array(phantom.volume.spacing)
-    direction = lps[:3, :3] / spacing
-    if not np.allclose(direction.T @ direction, np.eye(3), atol=1e-6):
-        raise OutputError(
-            f"{target.name} cannot hold a tilted scan. Choose a gantry tilt of 0 degrees."
-        )
-    image = sitk.GetImageFromArray(phantom.volume.voxels)
-    image.SetSpacing([float(v) for v in spacing])
-    image.SetOrigin([float(v) for v in lps[:3, 3]])
-    image.SetDirection([float(v) for v in direction.ravel()])
-    with replacing(target) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
-    return target

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from phantom_makers import PLAIN, part, ras_of_voxels, whole
-from SkinSegLib.core import LPS_RAS, OutputError, SkinMesh, SurfaceError, transform_points
+from SkinSegLib.core import SkinMesh, SurfaceError, transform_points
 from SkinSegLib.training.accuracy import mesh_error, surface_error
 from SkinSegLib.training.effects import PADDING_HU, GreyScale
-from SkinSegLib.training.phantom import PhantomSpec, make_phantom, write_phantom
+from SkinSegLib.training.phantom import PhantomSpec, make_phantom
 
 CHEEK = (-45.0, 70.0, -25.0)
 
@@ -89,25 +89,6 @@ def test_streaks_leave_the_fillings_and_stay_in_their_slices():
     outside = (streaked.truth == 0) & (change > 20)
     assert outside.sum() > 100, "streaks reach beyond the skin"
     assert np.array_equal(streaked.truth, without.truth)
-
-
-def test_write_phantom_keeps_left_left(tmp_path):
-    """The wart, which is on the patient's left, is at positive x in the file's LPS."""
-    import SimpleITK as sitk
-
-    spec = part(CHEEK, (40, 40, 40), psf_sigma_mm=0.9)
-    path = write_phantom(tmp_path / "phantom.nrrd", spec)
-    image = sitk.ReadImage(str(path))
-    phantom = make_phantom(spec)
-    assert np.array_equal(sitk.GetArrayFromImage(image), phantom.volume.voxels)
-    wart = phantom.head.at(-48.5, 76.0, -27.0)
-    lps = transform_points(LPS_RAS, wart[None])[0]
-    assert lps[0] > 0
-    index = image.TransformPhysicalPointToIndex([float(v) for v in lps])
-    assert image.GetPixel(*index) > -480
-    with pytest.raises(OutputError, match="tilt"):
-        write_phantom(tmp_path / "tilted.nrrd", part(CHEEK, (8, 8, 8), gantry_tilt_deg=10.0))
-    assert [p.name for p in tmp_path.iterdir()] == ["phantom.nrrd"]
 
 
 def contour(phantom):
