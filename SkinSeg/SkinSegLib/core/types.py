@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GeometryError, ScanReadError
-from .geometry import Matrix, checked_matrix, spacing_of, transform_points
+from .geometry import Matrix, checked_matrix, spacing_of
 
 #: The six faces of a grid, in the order used for ``cut_faces``: low and high end of i, j and k.
 FACES = ("i-", "i+", "j-", "j+", "k-", "k+")
@@ -154,13 +154,6 @@ class SkinMesh:
         corners = (self.points - self.points.mean(axis=0))[self.triangles].astype(np.float64)
         a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
         return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6000.0)
-
-    def transformed(self, matrix: Any) -> SkinMesh:
-        """The mesh under a 4x4 matrix; triangles are flipped where the matrix mirrors."""
-        points = transform_points(matrix, self.points).astype(np.float32)
-        mirrored = np.linalg.det(np.asarray(matrix, dtype=np.float64)[:3, :3]) < 0
-        triangles = self.triangles[:, ::-1].copy() if mirrored else self.triangles
-        return SkinMesh(points, triangles, self.is_cut, self.closed)
 
 
 def as_hounsfield(voxels: NDArray[Any]) -> NDArray[Any]:

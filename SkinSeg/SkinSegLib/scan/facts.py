@@ -27,8 +27,7 @@ class ScanFacts:
     direction in which i, j and k grow, nearest axis: "LPS" for an ordinary axial CT.
     ``obliquity_degrees``: largest angle between i, j or the slice normal and the anatomical axis
     nearest to it. ``tilt_degrees``: angle between the step from slice to slice and the slice
-    normal. ``right_handed``: whether i, j, k form a right-handed system. ``padding_fraction``: part
-    of all voxels, 0..1.
+    normal. ``padding_fraction``: part of all voxels, 0..1.
     """
 
     size: tuple[int, int, int]
@@ -39,7 +38,6 @@ class ScanFacts:
     orientation: str
     obliquity_degrees: float
     tilt_degrees: float
-    right_handed: bool
     voxel_type: str
     padding_values: tuple[float, ...]
     padding_fraction: float
@@ -65,7 +63,6 @@ def facts(volume: CTVolume) -> ScanFacts:
         orientation=orientation,
         obliquity_degrees=obliquity,
         tilt_degrees=tilt,
-        right_handed=bool(np.linalg.det(volume.ijk_to_ras[:3, :3]) > 0),
         voxel_type=str(volume.voxels.dtype),
         padding_values=volume.padding,
         padding_fraction=fraction,

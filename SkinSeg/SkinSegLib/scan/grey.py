@@ -16,6 +16,10 @@ MAX_NON_FINITE = 0.01
 NO_MEASUREMENT = -3024.0
 #: Real air, noise included, does not sit in one value below this.
 BELOW_AIR = -1100.0
+#: One value at the edge of a scan is no air if it lies above this, ...
+ABOVE_AIR = -900.0
+#: ... and this part of the other voxels is the air: below this, and this far below the value.
+AIR_PART, SURELY_AIR, AIR_DEPTH_HU = 0.002, -500.0, 200.0
 
 
 def settle(
@@ -24,7 +28,8 @@ def settle(
     """Voxels as int16 or float32, the padding values among them, and notes on what was changed.
 
     ``array``: (k, j, i), any real type, HU. ``declared``: padding values in HU that the file names.
-    Whole numbers within int16 become int16 (nothing is lost), everything else float32.
+    Whole numbers within int16 become int16 (nothing is lost), everything else float32. The input is
+    never changed.
 
     Raises ScanReadError if more than 1 % of the voxels are not finite, or for complex numbers.
     """
@@ -41,8 +46,12 @@ def settle(
         voxels = _whole(array)
     else:
         voxels = as_hounsfield(array)
+    padding |= _undeclared(voxels, padding, notes)
+    fills = {value for value in _edge_values(voxels) if _air_below(voxels, value, padding)}
+    if fills:
+        voxels, mark = _without_fill(voxels, fills, notes)
+        padding = (padding - fills) | {mark}
     kept = _plausible(voxels, padding, notes)
-    kept |= _undeclared(voxels, kept, notes)
     return voxels, tuple(sorted(kept)), tuple(notes)
 
 
@@ -138,3 +147,78 @@ def _undeclared(voxels: NDArray[Any], known: set[float], notes: list[str]) -> se
         return set()  # the lowest value may itself be the air of an uncalibrated scan
     notes.append(f"Voxels of {lowest:g} HU lie well below air and were taken as no measurement.")
     return {lowest}
+
+
+def _without_fill(
+    voxels: NDArray[Any], fills: set[float], notes: list[str]
+) -> tuple[NDArray[Any], float]:
+    """A copy in which a resampler's fill (0 unless told otherwise) holds a value of its own.
+
+    Such a fill lies among the values of tissue, so it is marked where it is: what hangs together
+    with the corners or faces that hold nothing else. Tissue of the same value stays.
+    """
+    from scipy import ndimage
+
+    result, mark = voxels.copy(), _unused(voxels)
+    for value in sorted(fills):
+        parts = ndimage.label(voxels == value)[0]
+        reached = np.zeros(int(parts.max()) + 1, dtype=bool)
+        for block in (*_corners(parts), *_faces(parts)):
+            if (block == block[0, 0, 0]).all():
+                reached[block[0, 0, 0]] = True
+        reached[0] = False  # everything of another value
+        fill = reached[parts]
+        result[fill] = mark
+        notes.append(
+            f"{100 * np.count_nonzero(fill) / fill.size:.1f} % of the voxels, at the edge of the "
+            f"scan, all hold {value:g}: a fill value, taken as no measurement."
+        )
+    return result, mark
+
+
+def _corners(voxels: NDArray[Any]) -> list[NDArray[Any]]:
+    """The eight corners of a grid, each a 64th of its sides."""
+    ends = [(slice(0, n), slice(-n, None)) for n in (size // 64 + 1 for size in voxels.shape)]
+    return [voxels[k, j, i] for k in ends[0] for j in ends[1] for i in ends[2]]
+
+
+def _faces(voxels: NDArray[Any]) -> list[NDArray[Any]]:
+    """The six outermost layers of a grid; none across an axis of one voxel."""
+    return [
+        np.take(voxels, [end], axis=axis)
+        for axis in range(3)
+        if voxels.shape[axis] > 1
+        for end in (0, -1)
+    ]
+
+
+def _edge_values(voxels: NDArray[Any]) -> set[float]:
+    """What all eight corners hold, or all of a face, where that is one value and no air."""
+    corners = _corners(voxels)
+    first = corners[0][0, 0, 0]
+    values = {float(first)} if all((block == first).all() for block in corners) else set()
+    for face in _faces(voxels):
+        if (face == face[0, 0, 0]).all():
+            values.add(float(face[0, 0, 0]))
+    return {value for value in values if value > ABOVE_AIR}
+
+
+def _air_below(voxels: NDArray[Any], value: float, padding: set[float]) -> bool:
+    """Whether a scan has air well below ``value``; without any, the value itself may be the air.
+
+    Clipped air is the lowest value there is. A scan without air, or whose air is nowhere near
+    -1000 HU, tells nothing.
+    """
+    step = max(1, voxels.size // 4_000_000) | 1  # odd: not always the same columns
+    sample = voxels.reshape(-1)[::step].astype(np.float32)
+    sample = sample[(sample != value) & ~np.isin(sample, np.array(sorted(padding), np.float32))]
+    below = np.count_nonzero(sample < min(SURELY_AIR, value - AIR_DEPTH_HU))
+    return bool(sample.size and below > AIR_PART * sample.size)
+
+
+def _unused(voxels: NDArray[Any]) -> float:
+    """A value for no measurement that the scan does not hold."""
+    value = NO_MEASUREMENT
+    while (voxels == voxels.dtype.type(value)).any():
+        value -= 1.0
+    return value

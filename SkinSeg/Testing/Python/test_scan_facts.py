@@ -45,7 +45,6 @@ def test_plain_axial_scan() -> None:
     assert result.orientation == "LPS"
     assert result.obliquity_degrees == pytest.approx(0, abs=1e-6)
     assert result.tilt_degrees == pytest.approx(0, abs=1e-6)
-    assert result.right_handed
     assert result.voxel_type == "int16"
     assert result.air_hu == pytest.approx(-1000, abs=5)
     assert result.notes == ("a note",)
@@ -53,21 +52,20 @@ def test_plain_axial_scan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "letters", "right"),
+    ("columns", "letters"),
     [
-        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "LPS", True),
-        ([[-1, 0, 0], [0, -1, 0], [0, 0, 1]], "RAS", True),
-        ([[1, 0, 0], [0, -1, 0], [0, 0, 1]], "LAS", False),
-        ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "LIP", True),
-        ([[0, 1, 0], [0, 0, -1], [1, 0, 0]], "PIL", False),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "LPS"),
+        ([[-1, 0, 0], [0, -1, 0], [0, 0, 1]], "RAS"),
+        ([[1, 0, 0], [0, -1, 0], [0, 0, 1]], "LAS"),
+        ([[1, 0, 0], [0, 0, -1], [0, 1, 0]], "LIP"),
+        ([[0, 1, 0], [0, 0, -1], [1, 0, 0]], "PIL"),
     ],
 )
-def test_orientation_letters(columns: list[list[int]], letters: str, right: bool) -> None:
+def test_orientation_letters(columns: list[list[int]], letters: str) -> None:
     lps = np.eye(4)
     lps[:3, :3] = np.array(columns).T
     result = facts(volume(head((8, 9, 10)), lps))
     assert result.orientation == letters
-    assert result.right_handed is right
 
 
 def test_oblique_and_tilted() -> None:
@@ -174,6 +172,97 @@ def test_declared_padding_equal_to_clipped_air() -> None:
     outside = head()
     outside[:, circle(outside.shape)] = -1024
     assert settle(outside, [-1024.0])[1] == (-1024.0,)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+@pytest.mark.parametrize("value", [0, 40, -500, 1000])
+@pytest.mark.parametrize("where", ["circle", "small circle", "rotated", "end slices", "one side"])
+def test_a_fill_value_within_the_range_of_tissue(where: str, value: int, dtype: type) -> None:
+    """What resampling leaves outside the measured part is no tissue, and tissue stays tissue."""
+    voxels = head((40, 80, 80))
+    outside = np.zeros(voxels.shape, dtype=bool)
+    j, i = np.indices(voxels.shape[1:]) - 39.5
+    if where == "circle":
+        outside[:] = j**2 + i**2 > 40.5**2
+    elif where == "small circle":
+        outside[:] = j**2 + i**2 > 25**2  # cuts the tissue
+    elif where == "rotated":
+        outside[:] = np.maximum(abs(0.95 * j - 0.3 * i), abs(0.95 * i + 0.3 * j)) > 39.5
+    elif where == "end slices":
+        outside[-6:] = True
+    else:
+        outside[:, :, :9] = True
+    if dtype is np.float32:
+        voxels = voxels + np.float32(0.25)
+    voxels = voxels.astype(dtype)
+    voxels[outside] = value
+    voxels[20, 38:41, 38:41] = value  # apart from the fill: measured
+    given = voxels.copy()
+    settled, padding, notes = settle(voxels)
+    np.testing.assert_array_equal(voxels, given)
+    assert padding == (-3024.0,)
+    assert settled.dtype == dtype
+    np.testing.assert_array_equal(settled == -3024, outside | (settled == -3024) & _beside(outside))
+    np.testing.assert_array_equal(settled[settled != -3024], voxels[settled != -3024])
+    assert (settled[20, 38:41, 38:41] == value).all()
+    assert len(notes) == 1
+    assert f"all hold {value}" in notes[0]
+
+
+def _beside(outside: np.ndarray) -> np.ndarray:
+    """Within three voxels: there a voxel of tissue may hold the fill value by chance."""
+    from scipy.ndimage import binary_dilation
+
+    return np.asarray(binary_dilation(outside, iterations=3))
+
+
+def test_declared_zero_around_the_circle_leaves_tissue_of_zero() -> None:
+    voxels = head()
+    voxels[:, circle(voxels.shape)] = 0
+    voxels[20, 30:34, 30:34] = 0
+    settled, padding, notes = settle(voxels, [0.0])
+    assert padding == (-3024.0,)
+    assert (settled[20, 30:34, 30:34] == 0).all()
+    assert (settled[:, circle(voxels.shape)] == -3024).all()
+    assert len(notes) == 1
+
+
+def test_several_fills_get_a_value_that_the_scan_does_not_hold() -> None:
+    voxels = head()
+    voxels[:, circle(voxels.shape)] = -3024
+    voxels[:8] = 0
+    settled, padding, _ = settle(voxels)
+    assert padding == (-3025.0, -3024.0)
+    assert (settled[:8] == -3025).all()
+
+
+def test_background_of_one_value_that_is_air_stays_air() -> None:
+    """Clipped or masked air, whatever its number, is the lowest there is or close to that."""
+    noisy = head()
+    corners = circle(noisy.shape)
+    for value in (-1000, -1024, -999, -920):
+        masked = noisy.copy()
+        masked[:, corners] = value
+        assert settle(masked)[1] == ()
+        box = noisy.copy()
+        box[:, :, :9], box[:3] = value, value
+        assert settle(box)[1] == ()
+    stored = np.clip(noisy.astype(int) + 1000, 0, 4095).astype(np.uint16)  # 0 is clipped air
+    assert settle(stored)[1] == ()
+    grey = (np.clip(noisy, -1000, 1000) // 16 * 16).astype(np.int16)  # 8 bits
+    assert settle(grey)[1] == ()
+    for air in (-600, -300, 0):  # not calibrated: clipped at its own air, noise a little below
+        low = np.maximum(head(air=air), air).astype(np.int16)
+        low[:, corners] = air
+        low[5, 20:30, 20:30] = air - 50
+        assert settle(low)[1] == ()
+
+
+def test_noise_at_the_edge_is_no_fill() -> None:
+    """Tissue in every corner, as in a scan cropped to the face, is measured."""
+    voxels = np.rint(np.random.default_rng(3).normal(0, 2, (40, 64, 64))).astype(np.int16)
+    voxels[10:30, 20:40, 20:40] = -1000
+    assert settle(voxels)[1] == ()
 
 
 def test_whole_numbers_become_int16_and_nothing_else_does() -> None:
