@@ -8,11 +8,13 @@ save and load write files by Slicer's own code.
 from .export import export_surface
 from .host import ensure_host
 from .job import JobOptions, JobResult, compute, segment_volume
+from .labelmaps import segment_labelmap
 from .models import add_model
 from .segments import HEAD, SKIN, add_segmentation
 from .storage import load_scene, load_segmentation, save_scene, save_segmentation
-from .surfaces import restore_surface, segment_labelmap, set_surfaces, world_surface
+from .surfaces import restore_surface, set_surfaces, world_surface
 from .volumes import PlacedScan, add_volume, placed_scan
+from .watch import restore_all, watch_scene
 
 __all__ = [
     "HEAD",
@@ -29,11 +31,13 @@ __all__ = [
     "load_scene",
     "load_segmentation",
     "placed_scan",
+    "restore_all",
     "restore_surface",
     "save_scene",
     "save_segmentation",
     "segment_labelmap",
     "segment_volume",
     "set_surfaces",
+    "watch_scene",
     "world_surface",
 ]

@@ -34,7 +34,7 @@ def export_surface(
     Raises OutputError if the file cannot be written or does not read back; SceneError if the
     segment is missing or empty.
     """
-    target = Path(path)
+    target = Path(path).absolute()
     if space not in _SPACES:
         raise OutputError(f"There is no coordinate system {space}. Choose LPS or RAS.")
     mesh = world_surface(segmentation, segment_id)

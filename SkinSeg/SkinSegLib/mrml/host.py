@@ -39,7 +39,7 @@ def ensure_host() -> Any:
     segmentations logic matters most: it registers the rules that convert between labelmap and
     closed surface. May be called as often as you like.
 
-    Raises MissingPackageError if neither Slicer nor slicer-core is there.
+    Raises MissingPackageError if neither Slicer nor slicer-core is there, or only a part of it.
     """
     try:
         import slicer
@@ -52,7 +52,23 @@ def ensure_host() -> Any:
     return slicer
 
 
+#: What is made below; PythonSlicer without its application has the scene, but not all of them.
+_CLASSES = (
+    *("vtkMRMLScene", "vtkCacheManager", "vtkDataIOManager", "vtkSlicerApplicationLogic"),
+    *("vtkSlicerColorLogic", "vtkSlicerSubjectHierarchyModuleLogic", "vtkSlicerVolumesLogic"),
+    *("vtkSlicerTerminologiesModuleLogic", "vtkSlicerModelsLogic"),
+    "vtkSlicerSegmentationsModuleLogic",
+)
+
+
 def _start(slicer: Any) -> None:
+    missing = [name for name in _CLASSES if not hasattr(slicer, name)]
+    if missing:
+        raise MissingPackageError(
+            f"This Python has Slicer's packages without {missing[0]}, so it cannot make a scene. "
+            "Run inside Slicer (Slicer --no-main-window --python-script), or in a Python with "
+            "the slicer-core package: pip install skinseg[headless]."
+        )
     importlib.import_module("slicer.util")  # as the application does at start
 
     _forward_vtk_messages()

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..core import SceneError, SkinMesh
 from .host import ensure_host
-from .surfaces import remove_orphans, set_surfaces
+from .keepers import remove_orphans
+from .surfaces import set_surfaces
 from .volumes import PlacedScan, array_of, vtk_matrix
 
 SEGMENTATION_NAME = "Skin segmentation"
@@ -62,12 +63,12 @@ def add_segmentation(
     parent transform, beside the volume in the subject hierarchy (so under its patient and study),
     and refers to the volume's geometry.
 
-    Raises SceneError if the volume is no longer in the scene. Nothing is left behind on failure.
+    Raises SceneError if the volume was removed, or changed since ``placed`` was made. Nothing is
+    left behind on failure.
     """
     slicer = ensure_host()
     volume = placed.node
-    if volume.GetScene() is None:
-        raise SceneError("The volume was removed from the scene. Load it again and repeat.")
+    placed.check()
     remove_orphans()
     scene = slicer.mrmlScene
     name = scene.GetUniqueNameByString(SEGMENTATION_NAME)
@@ -84,7 +85,9 @@ def add_segmentation(
         _show(node)
         place_beside(node, volume)
     except BaseException:
-        scene.RemoveNode(node)
+        for part in (node.GetDisplayNode(), node):
+            if part is not None:
+                scene.RemoveNode(part)
         remove_orphans()
         raise
     return node
@@ -114,9 +117,10 @@ def _add_segment(
     own = np.ascontiguousarray(placed.onto_node_grid(voxels), dtype=np.uint8)
     matrix = vtkMatrix4x4()
     placed.node.GetIJKToRASMatrix(matrix)
-    extent = placed.node.GetImageData().GetExtent()
+    first = placed.state.extent[::2]
+    last = [start + count - 1 for start, count in zip(first, own.shape[::-1], strict=True)]
     image = slicer.vtkOrientedImageData()
-    image.SetExtent(extent)
+    image.SetExtent([end for pair in zip(first, last, strict=True) for end in pair])
     image.GetPointData().SetScalars(numpy_to_vtk(own.reshape(-1), deep=True))
     image.SetImageToWorldMatrix(vtk_matrix(array_of(matrix)))
     segment = slicer.vtkSegment()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core import OutputError, SceneError, replacing
 from .host import ensure_host
+from .keepers import remove_orphans
 from .surfaces import restore_surface
 
 
@@ -22,7 +23,7 @@ def save_segmentation(segmentation: Any, path: Path | str) -> Path:
 
     Raises OutputError if it cannot be written.
     """
-    target = Path(path)
+    target = Path(path).absolute()  # MRML would start a relative one at the scene's folder
     if not target.name.lower().endswith(".seg.nrrd"):
         raise OutputError(f"{target.name} must end in .seg.nrrd, or Slicer will not know it.")
     if segmentation.GetStorageNode() is None:
@@ -53,7 +54,7 @@ def load_segmentation(path: Path | str) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.AddDefaultStorageNode()
     storage = node.GetStorageNode()
-    storage.SetFileName(str(source))
+    storage.SetFileName(str(source.absolute()))
     if not storage.ReadData(node) or node.GetSegmentation().GetNumberOfSegments() == 0:
         message = _said(storage, f"{source} holds no segmentation that Slicer can read.")
         slicer.mrmlScene.RemoveNode(storage)
@@ -66,12 +67,13 @@ def load_segmentation(path: Path | str) -> Any:
 def save_scene(path: Path | str) -> Path:
     """Write the whole scene to an ``.mrb`` file, which takes its name once it is whole.
 
-    Raises OutputError if it cannot be written.
+    Surfaces of segments that are gone stay out. Raises OutputError if it cannot be written.
     """
     slicer = ensure_host()
-    target = Path(path)
+    target = Path(path).absolute()  # MRML would start a relative one at the scene's folder
     if target.suffix.lower() != ".mrb":
         raise OutputError(f"{target.name} must end in .mrb.")
+    remove_orphans()
     messages = slicer.vtkMRMLMessageCollection()
     with (
         replacing(target) as temporary,
@@ -100,7 +102,7 @@ def load_scene(path: Path | str) -> tuple[Any, ...]:
         raise SceneError(f"{source} is no whole .mrb file. Check the path, or copy it again.")
     folder = Path.cwd()
     try:
-        done = slicer.mrmlScene.ReadFromMRB(str(source), True, messages)
+        done = slicer.mrmlScene.ReadFromMRB(str(source.absolute()), True, messages)
     finally:
         os.chdir(folder)  # where unpacking fails, Slicer leaves the process in another folder
     if not done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,24 @@ from .host import ensure_host
 OUTSIDE = -32768.0
 #: How much larger than the scan its resampled copy may become.
 _LARGEST_GROWTH = 8.0
+#: Points along each axis of a scan by which a change of the transforms above it is noticed.
+_LATTICE = 17
 _RESAMPLED = "The volume lies below a non-linear transform and was resampled to a regular grid."
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """What a volume node held at one moment; ``==`` tells whether it still holds the same.
+
+    ``extent``: the image's, in voxels. ``ijk_to_ras``: of the node, 16 values. ``world``: where
+    a lattice of points in the image lies below every transform above the node (RAS, mm).
+    ``checksum``: CRC-32 of the voxels; modification times change too easily to tell.
+    """
+
+    extent: tuple[int, ...]
+    ijk_to_ras: tuple[float, ...]
+    world: bytes
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -25,12 +43,25 @@ class PlacedScan:
 
     ``scan``: the voxels on a regular grid in world RAS mm, with every transform above the node
     applied. ``node``: the vtkMRMLScalarVolumeNode. ``resampled``: False where ``scan`` has the
-    node's own grid; True below a non-linear transform, where the scan was resampled.
+    node's own grid; True below a non-linear transform, where the scan was resampled. ``state``:
+    of the node when it was read.
+
+    The ways back go by the node's transforms of now: :meth:`check` first that they are the same.
     """
 
     scan: CTVolume
     node: Any
     resampled: bool
+    state: NodeState
+
+    def check(self) -> None:
+        """Raise SceneError if the node was removed, or has other voxels or lies elsewhere now."""
+        if self.node.GetScene() is None:
+            raise SceneError("The volume was removed from the scene. Load it again and repeat.")
+        image = self.node.GetImageData()
+        gone = image is None or image.GetPointData().GetScalars() is None
+        if gone or node_state(self.node) != self.state:
+            raise SceneError("The volume was changed while it was segmented. Segment it again.")
 
     def onto_node_grid(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask on the scan's grid, (k, j, i) uint8 0/1, on the grid of the node."""
@@ -62,6 +93,20 @@ class PlacedScan:
         return SkinMesh(points.astype(np.float32), mesh.triangles, mesh.is_cut, mesh.closed)
 
 
+def node_state(node: Any) -> NodeState:
+    """The state of a volume node with voxels."""
+    voxels = _voxels(node.GetImageData())
+    ends = np.array(voxels.shape[::-1], dtype=np.float64) - 1
+    lattice = np.stack(np.meshgrid(*[np.linspace(0, 1, _LATTICE)] * 3), axis=-1).reshape(-1, 3)
+    own = transform_points(_node_matrix(node), lattice * ends)
+    return NodeState(
+        tuple(node.GetImageData().GetExtent()),
+        tuple(_node_matrix(node).ravel().tolist()),
+        _transformed(_world_transforms(node)[0], own).tobytes(),
+        zlib.crc32(voxels.reshape(-1).view(np.uint8).data),
+    )
+
+
 def placed_scan(node: Any) -> PlacedScan:
     """The scan in a volume node, in world coordinates.
 
@@ -74,14 +119,15 @@ def placed_scan(node: Any) -> PlacedScan:
     if they are not those of one usable scan.
     """
     voxels, padding, notes = settle(_voxels(_image(node)))
+    state = node_state(node)
     parent = node.GetParentTransformNode()
     if parent is None or parent.IsTransformToWorldLinear():
         matrix = _parent_matrix(node) @ _node_matrix(node)
         scan = CTVolume(voxels, matrix, padding, notes=notes)
-        return PlacedScan(scan, node, resampled=False)
+        return PlacedScan(scan, node, resampled=False, state=state)
     matrix, voxels = _resampled(node, voxels)
     scan = CTVolume(voxels, matrix, (*padding, OUTSIDE), notes=(*notes, _RESAMPLED))
-    return PlacedScan(scan, node, resampled=True)
+    return PlacedScan(scan, node, resampled=True, state=state)
 
 
 def add_volume(scan: CTVolume, name: str) -> Any:

@@ -7,11 +7,12 @@ import pytest
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
-from mrml_makers import GRIDS, bent, head_scan, linear, mask_of, segmented, volume_node
+from mrml_makers import GRIDS, bent, head_scan, linear, mask_of, segmented, small_scan, volume_node
 from SkinSegLib import mrml, surface
 from SkinSegLib.core import SceneError
+from SkinSegLib.mrml.keepers import SEGMENT_ATTRIBUTE, remove_orphans
 from SkinSegLib.mrml.segments import SEGMENTATION_NAME
-from SkinSegLib.mrml.surfaces import SEGMENT_ATTRIBUTE, remove_orphans
+from SkinSegLib.mrml.volumes import vtk_matrix
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
@@ -232,11 +233,94 @@ def test_nothing_is_left_when_the_middle_of_it_fails(empty_scene, monkeypatch):
     assert empty_scene.GetNumberOfNodes() <= before + 1  # the subject hierarchy may be new
 
 
-def test_model_on_request():
-    node, mesh, _mask = segmented(volume_node(head_scan(), linear(MIRROR)))
+def test_nothing_is_left_when_the_last_step_fails(empty_scene, monkeypatch):
+    volume = volume_node(head_scan())
+    before = empty_scene.GetNumberOfNodes()
+
+    def fail(*_args):
+        raise SceneError("no")
+
+    monkeypatch.setattr("SkinSegLib.mrml.segments.place_beside", fail)
+    with pytest.raises(SceneError):
+        segmented(volume)
+    assert empty_scene.GetNumberOfNodes() == before  # display and kept surface are gone too
+
+
+@pytest.mark.parametrize("make", [lambda: linear(MIRROR), bent, lambda: None])
+def test_model_on_request_lies_as_the_segmentation_does(make):
+    node, mesh, _mask = segmented(volume_node(head_scan(), make()))
     model = mrml.add_model(node)
     assert model.GetPolyData().GetNumberOfPolys() == len(mesh.triangles)
-    assert np.abs(points_of(model.GetPolyData()) - mesh.points).max() < 1e-3
+    assert model.GetTransformNodeID() == node.GetTransformNodeID()
     assert model.GetDisplayNode().GetVisibility()
+    model.HardenTransform()
+    assert np.abs(points_of(model.GetPolyData()) - mesh.points).max() < 0.01
     with pytest.raises(SceneError, match="no segment"):
         mrml.add_model(node, "Nose")
+
+
+# The volume changes while it is segmented
+
+
+def moved(volume):
+    volume.GetParentTransformNode().SetMatrixTransformToParent(vtk_matrix(np.eye(4)))
+
+
+def shifted(volume):
+    volume.SetOrigin(1, 2, 3)
+
+
+def taken_out(volume):
+    volume.SetAndObserveTransformNodeID(None)
+
+
+def other_voxels(volume):
+    mrml.ensure_host().util.updateVolumeFromArray(volume, np.zeros((4, 5, 6), np.int16))
+
+
+def painted(volume):
+    mrml.ensure_host().util.arrayFromVolume(volume)[0, 0, 0] += 1  # nobody is told of it
+
+
+def other_extent(volume):
+    volume.GetImageData().SetExtent(*[v + 1 for v in volume.GetImageData().GetExtent()])
+
+
+def emptied(volume):
+    volume.SetAndObserveImageData(None)
+
+
+@pytest.mark.parametrize(
+    "change", [moved, shifted, taken_out, other_voxels, painted, other_extent, emptied]
+)
+def test_a_volume_that_changed_is_refused(empty_scene, change):
+    volume = volume_node(small_scan(), linear(MIRROR))
+    placed = mrml.placed_scan(volume)
+    mask = mask_of(placed.scan)
+    mesh = surface.build(mask, placed.scan)
+    placed.check()
+    before = empty_scene.GetNumberOfNodes()
+    change(volume)
+    with pytest.raises(SceneError, match="changed while it was segmented"):
+        mrml.add_segmentation(placed, mask.voxels, mesh, mask.voxels)
+    assert empty_scene.GetNumberOfNodes() == before
+
+
+def test_a_bend_that_changed_is_refused():
+    parent = bent()
+    placed = mrml.placed_scan(volume_node(small_scan(), parent))
+    placed.check()
+    other = bent(7.0)
+    parent.SetAndObserveTransformToParent(other.GetTransformToParent())
+    with pytest.raises(SceneError, match="changed while it was segmented"):
+        placed.check()
+
+
+def test_looking_at_a_volume_does_not_change_it():
+    volume = volume_node(small_scan())
+    placed = mrml.placed_scan(volume)
+    volume.GetImageData().GetScalarRange()
+    volume.GetDisplayNode().AutoWindowLevelOn()
+    volume.GetImageData().Modified()
+    volume.SetName("another")
+    placed.check()
