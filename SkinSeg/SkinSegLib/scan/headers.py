@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -39,6 +40,14 @@ def truncated(path: Path) -> ScanReadError:
     )
 
 
+def damaged_header(path: Path) -> ScanReadError:
+    """The error for a header whose axes make no sense."""
+    return ScanReadError(
+        f"{path} has a damaged header: its axes cannot be understood. "
+        "Export the scan again from its source."
+    )
+
+
 def zero_spacing(path: Path) -> ScanReadError:
     """The error for a voxel size that is zero or not a number."""
     return ScanReadError(
@@ -47,8 +56,11 @@ def zero_spacing(path: Path) -> ScanReadError:
     )
 
 
-def check_nrrd(path: Path) -> tuple[str, ...]:
-    """Notes on a NRRD header.
+def check_nrrd(path: Path) -> tuple[NDArray[np.float64] | None, tuple[str, ...]]:
+    """What of a NRRD header ITK gets wrong: the 4x4 from (i, j, k) to LPS mm, and notes.
+
+    The matrix is None where ITK's is right. SimpleITK 2.5.2 gives files in LAS turned by 180
+    degrees about the patient's long axis (x is mirrored in place of y), 2.5.7 as they are.
 
     Raises ScanReadError for a spacing that is not a number or a file that is no NRRD.
     """
@@ -76,7 +88,25 @@ def check_nrrd(path: Path) -> tuple[str, ...]:
             "The file does not say how the patient lies in it; its axes were taken as left, "
             "posterior, superior. Check front and back in the preview."
         )
-    return tuple(notes)
+    return _las_to_lps(path, fields), tuple(notes)
+
+
+def _las_to_lps(path: Path, fields: dict[str, str]) -> NDArray[np.float64] | None:
+    in_las = fields.get("space", "").lower() in ("las", "left-anterior-superior")
+    if not in_las or "space directions" not in fields:
+        return None
+    vectors = re.findall(r"\(([^()]*)\)", fields["space directions"])
+    origin = re.findall(r"\(([^()]*)\)", fields.get("space origin", "")) or ["0,0,0"]
+    matrix = np.eye(4)
+    try:
+        # The fourth axis of a 4D file has no direction here ("none").
+        for column, text in enumerate((*vectors[:3], origin[0])):
+            matrix[:3, column] = [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise damaged_header(path) from error
+    if len(vectors) != 3:
+        raise damaged_header(path)
+    return np.diag([1.0, -1.0, 1.0, 1.0]) @ matrix
 
 
 def _nrrd_fields(path: Path) -> dict[str, str]:

@@ -45,8 +45,9 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
     if path.stat().st_size == 0:
         raise ScanReadError(f"{path} is empty. Copy or download it again.")
     notes: tuple[str, ...] = ()
+    to_lps = None
     if SUFFIXES[suffix] == "NrrdImageIO":
-        notes = check_nrrd(path)
+        to_lps, notes = check_nrrd(path)
     nifti = None
     if SUFFIXES[suffix] == "NiftiImageIO":
         nifti, notes = check_nifti(path)
@@ -63,7 +64,7 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
         raise _translated(path, str(error)) from error
     if progress is not None:
         progress.update(0.7)
-    matrix = LPS_RAS @ _index_to_lps(image)
+    matrix = LPS_RAS @ (_index_to_lps(image) if to_lps is None else to_lps)
     array = _voxels(image)
     if nifti is not None and array.dtype.kind == "f":
         # ITK turns NaN and infinity into 0, which would be water: put them back.

@@ -171,9 +171,12 @@ def _geometry(
         )
     lps = np.eye(4)
     directions = project.get("patient_orientation")
-    if isinstance(directions, list) and len(directions) == 6:
-        axes = np.array([float(value) for value in directions]).reshape(2, 3)
-        lps[:3, :3] = _stored_axes(axes[0], axes[1], orientation) * spacing
+    if directions:
+        try:
+            row, column = np.array(directions, dtype=np.float64).reshape(2, 3)
+        except (TypeError, ValueError) as error:
+            raise _damaged(path) from error
+        lps[:3, :3] = _stored_axes(row, column, orientation) * spacing
         return LPS_RAS @ lps, ()
     # Without stated directions: those of ordinary axial, coronal and sagittal series.
     signs = (-1.0, 1.0, 1.0) if orientation == _SAGITTAL else (1.0, -1.0, 1.0)

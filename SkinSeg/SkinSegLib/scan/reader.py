@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..core import CTVolume, Progress, ScanReadError
+from ..core import CTVolume, Progress, ScanReadError, SkinSegError
 from . import archive, dicom_folder, dicom_series, images, invesalius
 from .dicom_series import SeriesInfo
 
@@ -36,7 +38,7 @@ def read(
     kind = _kind(source)
     if series is not None and kind in ("image", "invesalius"):
         raise ScanReadError(f"{source} holds a single scan; a series can only be chosen in DICOM.")
-    try:
+    with _named(source):
         if kind == "folder":
             return dicom_folder.read_folder(source, series, progress)
         if kind == "zip":
@@ -47,13 +49,6 @@ def read(
         if kind == "invesalius":
             return invesalius.read_invesalius(source, progress)
         return images.read_image(source, progress)
-    except MemoryError as error:
-        raise ScanReadError(
-            f"{source} does not fit into this computer's memory. "
-            "Close other programs, or export the scan at a lower resolution."
-        ) from error
-    except OSError as error:
-        raise _unreadable(source, error) from error
 
 
 def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
@@ -63,7 +58,7 @@ def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
     """
     source = Path(path)
     kind = _kind(source)
-    try:
+    with _named(source):
         if kind == "folder":
             return dicom_folder.series_in(source)
         if kind == "zip":
@@ -71,9 +66,29 @@ def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
                 return dicom_folder.series_in(folder, shown=source)
         if kind == "dicom":
             return dicom_series.find([source]).infos()
+    raise ScanReadError(f"{source} is no DICOM scan, so it has no series to choose from.")
+
+
+@contextmanager
+def _named(source: Path) -> Iterator[None]:
+    """Every error says which scan it is about, by the path that the user gave, and says it once.
+
+    What lies below knows slices and matrices, and not always where they came from.
+    """
+    try:
+        yield
+    except SkinSegError as error:
+        text = str(error)
+        if text.startswith(f"{source} ") or f" in {source}." in text:
+            raise
+        raise type(error)(f"{source}: {text}") from error
+    except MemoryError as error:
+        raise ScanReadError(
+            f"{source} does not fit into this computer's memory. "
+            "Close other programs, or export the scan at a lower resolution."
+        ) from error
     except OSError as error:
         raise _unreadable(source, error) from error
-    raise ScanReadError(f"{source} is no DICOM scan, so it has no series to choose from.")
 
 
 def _kind(path: Path) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 NAME = "Doe^Secret"
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -107,6 +108,26 @@ def dicom_slice(
     return data
 
 
+def save(data: FileDataset, path: Path) -> None:
+    """As a DICOM file with its preamble, whatever pydicom's generation."""
+    if hasattr(pydicom, "pixels"):
+        data.save_as(path, enforce_file_format=True)
+        return
+    syntax = data.file_meta.TransferSyntaxUID  # pydicom 2.4
+    data.is_little_endian, data.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
+    data.save_as(path, write_like_original=False)
+
+
+def jpeg_2000(data: FileDataset) -> None:
+    """Compress the pixels of one slice without loss (pydicom 2.4 has no encoder of its own)."""
+    from openjpeg.utils import encode_array
+
+    code = encode_array(data.pixel_array, bits_stored=data.BitsStored, photometric_interpretation=2)
+    data.PixelData = encapsulate([code])
+    data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+    data.file_meta.TransferSyntaxUID = JPEG2000Lossless
+
+
 def set_pixels(data: Dataset, pixels: np.ndarray, stored: int = 16) -> None:
     data.Rows, data.Columns = pixels.shape[-2:]
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -131,7 +152,7 @@ def write_dicom(
         data = dicom_slice(pixels, grid.lps((0, 0, place)), grid.axes, grid.spacing, **changes)
         data.InstanceNumber = int(shuffled[-1 - number]) + 1
         path = folder / f"IM{shuffled[number]:04d}"
-        data.save_as(path, enforce_file_format=True)
+        save(data, path)
         paths.append(path)
     return paths
 
@@ -167,7 +188,7 @@ def write_enhanced(path: Path, grid: Grid, voxels: np.ndarray, **changes: Any) -
     data.PerFrameFunctionalGroupsSequence = Sequence(frames)
     for name, value in changes.items():
         setattr(data, name, value)
-    data.save_as(path, enforce_file_format=True)
+    save(data, path)
 
 
 def write_nifti(path: Path, grid: Grid, voxels: np.ndarray, **changes: Any) -> None:

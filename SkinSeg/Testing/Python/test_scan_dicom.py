@@ -9,8 +9,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEG2000Lossless, generate_uid
-from scan_makers import GRIDS, NAME, Grid, assert_markers, load, marked, set_pixels, write_dicom
+from pydicom.uid import generate_uid
+from scan_makers import (
+    GRIDS,
+    NAME,
+    Grid,
+    assert_markers,
+    jpeg_2000,
+    load,
+    marked,
+    set_pixels,
+    write_dicom,
+)
 from SkinSegLib.core import Cancelled, MissingPackageError, Progress, ScanReadError
 from SkinSegLib.scan import dicom_pixels, facts, list_series, read
 
@@ -146,7 +156,7 @@ def test_jpeg_2000(gdcm: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for path in write_dicom(tmp_path, grid, stored, RescaleIntercept=-1024):
         data = load(path)
         set_pixels(data, data.pixel_array.copy(), stored=12)
-        data.compress(JPEG2000Lossless, generate_instance_uid=False)
+        jpeg_2000(data)
         data.save_as(path)
     if gdcm:
         monkeypatch.setattr(dicom_pixels, "_pydicom_decodes", lambda syntax: False)
@@ -159,7 +169,7 @@ def test_no_decoder_says_what_to_install(tmp_path: Path, monkeypatch: pytest.Mon
     grid = replace(AXIAL, shape=(2, 40, 48))
     for path in write_dicom(tmp_path, grid, marked(grid)):
         data = load(path)
-        data.compress(JPEG2000Lossless)
+        jpeg_2000(data)
         data.save_as(path)
     monkeypatch.setattr(dicom_pixels, "_pydicom_decodes", lambda syntax: False)
     monkeypatch.setattr(dicom_pixels.importlib.util, "find_spec", lambda name: None)
