@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = build_parser()
     chosen = parser.parse_args(arguments)
-    if chosen.run is _segment:
-        _check_paths(parser, chosen)
+    _check_input(parser, chosen)
     _set_up_log(chosen.debug)
     try:
         chosen.run(chosen)
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and getattr(chosen, "written", False):
+            print("Interrupted when all was done; every file is written.", file=sys.stderr)
+            return DONE
         if chosen.debug:
             traceback.print_exc()
         print(_message(error), file=sys.stderr)
@@ -56,7 +58,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, Cancelled | KeyboardInterrupt):
         return "Cancelled; nothing was written."
     if isinstance(error, SkinSegError):
-        return f"Error: {error}"
+        return " ".join([f"Error: {error}", *getattr(error, "__notes__", ())])
     if isinstance(error, MemoryError):
         return "Error: there is not enough memory. Close other programs, or use a smaller scan."
     # What a library says may quote the scan's header, so only its kind is shown.
@@ -158,14 +160,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _check_paths(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
-    """No output may be another one or the scan itself."""
-    outputs = [p for p in (chosen.output, chosen.mask, chosen.json, chosen.preview) if p]
-    resolved = [path.resolve() for path in outputs]
-    if len(set(resolved)) < len(resolved):
-        parser.error("two outputs have the same name; give each its own")
-    if chosen.input.resolve() in resolved:
-        parser.error("an output is the scan itself; choose another name for it")
+def _check_input(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
+    """What argparse cannot tell by itself: two arguments that do not go together."""
+    if chosen.input is None:
+        if chosen.series is not None:
+            parser.error("--series needs an INPUT to choose it from")
+    elif chosen.run is _segment:
+        # Two outputs cannot be one file: their endings differ.
+        outputs = (chosen.output, chosen.mask, chosen.json, chosen.preview)
+        if chosen.input.resolve() in [path.resolve() for path in outputs if path]:
+            parser.error("an output is the scan itself; choose another name for it")
 
 
 def _segment(chosen: argparse.Namespace) -> None:
@@ -190,16 +194,16 @@ def _demo(chosen: argparse.Namespace) -> None:
 
 
 def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: float) -> None:
-    from .job import JobOptions, run_job
+    from .job import run_job
     from .segmentation import SegmentOptions
     from .terminal import watched
 
-    options = JobOptions(
-        SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device),
-        layer_mm=chosen.layer,
-    )
+    options = SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device)
     with watched(sys.stderr) as progress:
-        report, written = run_job(load, outputs, options, progress, load_share)
+        report, written = run_job(
+            load, outputs, progress, options, layer_mm=chosen.layer, load_share=load_share
+        )
+        chosen.written = True  # before Ctrl-C means anything again
     print(report.as_text())
     for path in written:
         print(f"Wrote {path}")

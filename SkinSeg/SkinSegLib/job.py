@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .core import (
     CTVolume,
     MissingPackageError,
     OutputError,
     Progress,
-    SkinMask,
+    Replacements,
     SkinMesh,
-    replacing,
+    replacing_together,
     require_writable,
 )
+from .pipeline import DEFAULT_LAYER_MM, JobOptions, JobResult, compute
 from .report import Report, make_report
 from .scan import read
-from .segmentation import SegmentOptions, segment
+from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap
-from .segmentation.labelmap import write_labelmap
-from .surface import SurfaceOptions, build, layer_voxels, render_views, write
+from .segmentation.labelmap import check_grid, write_labelmap
+from .surface import SurfaceOptions, render_views, write
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
 
-#: Thickness in mm of the Skin segment in a .seg.nrrd when no layer was asked for.
-DEFAULT_LAYER_MM = 2.0
 #: Labels in a plain labelmap, which cannot hold overlapping segments as .seg.nrrd does.
 HEAD_LABEL, LAYER_LABEL = 1, 2
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 
+#: Engines that can compute on a GPU.
+GPU_ENGINES: frozenset[str] = frozenset()
+
 #: How much of the whole job loading is, by the time it takes: a scan, and the phantom.
 READ_SHARE, PHANTOM_SHARE = 0.1, 0.85
 #: Where in the rest each part begins and how much of it it is.
-_SEGMENT = (0.0, 0.6)
-_SURFACE = (0.6, 0.1)
-_LAYER = (0.7, 0.15)
+_COMPUTE = (0.0, 0.85)
 _WRITE = (0.85, 0.15)
 
 
@@ -65,69 +63,62 @@ class Outputs:
         every = (self.mesh, self.mask, self.report, self.preview)
         return [path for path in every if path is not None]
 
-
-@dataclass(frozen=True)
-class JobOptions:
-    """``layer_mm``: None for the solid head, else the thickness of the skin layer in mm."""
-
-    segment: SegmentOptions = field(default_factory=SegmentOptions)
-    layer_mm: float | None = None
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What was computed. ``wanted``: the mesh asked for, the head itself or its layer.
-
-    ``layer_voxels``: labelmap (k, j, i) of the skin layer, if a mask needs one.
-    """
-
-    volume: CTVolume
-    mask: SkinMask
-    head: SkinMesh
-    wanted: SkinMesh
-    layer_voxels: NDArray[np.uint8] | None
+    def absolute(self) -> Outputs:
+        """The same files, wherever the process goes meanwhile."""
+        every = (self.mesh, self.mask, self.report, self.preview)
+        mesh, *others = (None if path is None else path.absolute() for path in every)
+        assert mesh is not None
+        return Outputs(mesh, *others)
 
 
 def run_job(
     load: Load,
     outputs: Outputs,
-    options: JobOptions,
     progress: Progress,
+    options: SegmentOptions | None = None,
+    *,
+    layer_mm: float | None = None,
     load_share: float = READ_SHARE,
 ) -> tuple[Report, tuple[Path, ...]]:
     """Do the whole job; at the end either every output that was asked for is there, or none.
 
     ``load`` gets a Progress and returns the scan; ``load_share`` (0..1) is how much of the whole
-    job that is, for the progress. Returns the report and the files written. The
-    one exception is the preview: where the machine lacks the graphics library, the rest is written
-    and the report's ``warnings`` say why.
+    job that is, for the progress. ``layer_mm``: None for the solid head as the mesh, else the
+    thickness of its layer in mm. Returns the report and the files written, named as in
+    ``outputs``. The one exception is the preview: where the machine lacks the graphics library,
+    the rest is written and the report's ``warnings`` say why.
 
     Raises OutputError before anything is computed if an output could not be written, and whatever
-    the parts raise: SkinSegError, or Cancelled, which only comes while no output has taken its
-    place yet.
+    the parts raise: SkinSegError, or Cancelled, which only comes before ``progress.finish()``:
+    after it, what is left is to give the finished files their names.
     """
-    _check(outputs, options)
+    options = options or SegmentOptions()
+    wanted = outputs.paths()
+    outputs = outputs.absolute()
+    _check(outputs, layer_mm)
     volume = load(progress.part(0.0, load_share))
+    if outputs.mask is not None and not _is_segmentation(outputs.mask):
+        check_grid(outputs.mask, volume.ijk_to_ras, volume.voxels.shape)
     rest = progress.part(load_share, 1.0 - load_share)
-    result = _compute(volume, outputs, options, rest)
-    with ExitStack() as finished:
-        warnings = _write(result, outputs, rest.part(*_WRITE), finished)
+    result = compute(volume, _job_options(options, outputs, layer_mm), rest.part(*_COMPUTE))
+    mesh = result.layer or result.head
+    warnings = _device_warnings(options.device, result.mask.engine)
+    with replacing_together() as files:
+        missing = _write(volume, result, mesh, outputs, rest.part(*_WRITE), files)
         report = make_report(
             volume,
             result.mask,
             result.head,
-            result.wanted,
+            mesh,
             progress.seconds,
-            layer_mm=options.layer_mm,
-            warnings=warnings,
+            layer_mm=layer_mm,
+            warnings=(*warnings, *missing.values()),
         )
         if outputs.report is not None:
-            with _named(outputs.report, finished) as temporary:
+            with files.add(outputs.report) as temporary:
                 temporary.write_text(report.as_json(), encoding="utf-8")
-        progress.check()
-    # The stack is closed: every file has its name.
-    missing = {outputs.preview} if warnings else set()
-    return report, tuple(path for path in outputs.paths() if path not in missing)
+        progress.finish()
+    return report, tuple(path for path in wanted if path.absolute() not in missing)
 
 
 @contextmanager
@@ -168,9 +159,9 @@ def scan_at(path: Path, series: str | None = None) -> Load:
     return load
 
 
-def _check(outputs: Outputs, options: JobOptions) -> None:
+def _check(outputs: Outputs, layer_mm: float | None) -> None:
     """Find out now what would only fail after minutes of computing."""
-    SurfaceOptions(layer_mm=options.layer_mm)
+    SurfaceOptions(layer_mm=layer_mm)
     check_surface(outputs.mesh)
     for path in outputs.paths():
         require_writable(path)
@@ -184,70 +175,55 @@ def _check(outputs: Outputs, options: JobOptions) -> None:
         check_labelmap(outputs.mask)
 
 
-def _compute(
-    volume: CTVolume, outputs: Outputs, options: JobOptions, progress: Progress
-) -> _Result:
-    mask = segment(volume, options.segment, progress.part(*_SEGMENT))
-    head = build(mask, volume, progress=progress.part(*_SURFACE))
-    wants_segments = outputs.mask is not None and _is_segmentation(outputs.mask)
-    thickness = options.layer_mm or (DEFAULT_LAYER_MM if wants_segments else None)
-    if thickness is None:
-        return _Result(volume, mask, head, head, None)
-    part = progress.part(*_LAYER)
-    with part.stage("Layer", 1.0):
-        wall = head
-        if options.layer_mm is not None:
-            wall = build(mask, volume, SurfaceOptions(layer_mm=thickness))
-        part.update(0.6)
-        voxels = layer_voxels(mask, head, thickness) if outputs.mask is not None else None
-    return _Result(volume, mask, head, wall, voxels)
+def _job_options(options: SegmentOptions, outputs: Outputs, layer_mm: float | None) -> JobOptions:
+    """Only what the outputs need: a labelmap has a layer if one was asked for, .seg.nrrd always."""
+    segments = outputs.mask is not None and _is_segmentation(outputs.mask)
+    return JobOptions(
+        options,
+        DEFAULT_LAYER_MM if layer_mm is None else layer_mm,
+        layer_voxels=segments or (outputs.mask is not None and layer_mm is not None),
+        layer_mesh=layer_mm is not None,
+    )
+
+
+def _device_warnings(device: str, engine: str) -> tuple[str, ...]:
+    if device in ("auto", "cpu") or engine in GPU_ENGINES:
+        return ()
+    return (f"The engine {engine} computes on the CPU; the device {device} was not used.",)
 
 
 def _write(
-    result: _Result,
+    volume: CTVolume,
+    result: JobResult,
+    mesh: SkinMesh,
     outputs: Outputs,
     progress: Progress,
-    finished: ExitStack,
-) -> tuple[str, ...]:
-    """Write all but the report, under temporary names that ``finished`` turns into the real ones.
-
-    Returns what could not be done.
-    """
+    files: Replacements,
+) -> dict[Path, str]:
+    """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
-        with _named(outputs.mesh, finished) as temporary:
-            write(result.wanted, temporary)
+        with files.add(outputs.mesh) as temporary:
+            write(mesh, temporary)
         progress.update(0.5)
         if outputs.mask is not None:
-            with _named(outputs.mask, finished) as temporary:
-                _write_mask(result, temporary)
+            with files.add(outputs.mask) as temporary:
+                _write_mask(volume, result, temporary)
     if outputs.preview is None:
-        return ()
+        return {}
     with progress.stage("Preview", 0.5):
         try:
-            with _named(outputs.preview, finished) as temporary:
-                render_views(result.wanted, temporary, progress=progress)
+            with files.add(outputs.preview) as temporary:
+                render_views(mesh, temporary, progress=progress)
         except MissingPackageError as error:
-            return (str(error),)
-    return ()
-
-
-@contextmanager
-def _named(path: Path, finished: ExitStack) -> Iterator[Path]:
-    """A temporary name for ``path``; once written, ``finished`` renames it at its own end."""
-    with ExitStack() as own:
-        temporary = own.enter_context(replacing(path))
-        try:
-            yield temporary
-        except OutputError as error:  # it was written under a temporary name
-            raise OutputError(re.sub(r"\.skinseg-[0-9a-f]{12}-", "", str(error))) from error
-        finished.enter_context(own.pop_all())
+            return {outputs.preview: str(error)}
+    return {}
 
 
 def _is_segmentation(path: Path) -> bool:
     return path.name.lower().endswith(SEGMENTATION_SUFFIX)
 
 
-def _write_mask(result: _Result, path: Path) -> None:
+def _write_mask(volume: CTVolume, result: JobResult, path: Path) -> None:
     if not _is_segmentation(path):
         labels = result.mask.voxels * np.uint8(HEAD_LABEL)
         if result.layer_voxels is not None:
@@ -258,12 +234,12 @@ def _write_mask(result: _Result, path: Path) -> None:
 
     assert result.layer_voxels is not None
     scene = mrml.ensure_host().mrmlScene
-    volume_node = mrml.add_volume(result.volume, "Head CT")
+    volume_node = mrml.add_volume(volume, "Head CT")
     try:
         placed = mrml.placed_scan(volume_node)
-        # A .seg.nrrd holds no surfaces, so any will do for the layer of this short-lived node.
+        # A .seg.nrrd holds no surfaces; with one at hand, Slicer makes none of the layer.
         node = mrml.add_segmentation(
-            placed, result.mask.voxels, result.head, result.layer_voxels, result.wanted
+            placed, result.mask.voxels, result.head, result.layer_voxels, result.head
         )
         try:
             mrml.save_segmentation(node, path)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from itertools import groupby
 from typing import Any
 
 from . import __version__
-from .core import CTVolume, Finding, SkinMask, SkinMesh
+from .core import CTVolume, Finding, FindingKind, SkinMask, SkinMesh
 from .scan import ScanFacts, facts
 
 NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
 
 #: Packages whose versions decide the result.
 _PACKAGES = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "slicer-core")
-#: Findings listed on the screen; the JSON holds all of them.
-_SHOWN_FINDINGS = 6
+#: The severest first.
+_SEVERITY = (
+    FindingKind.NOT_A_HEAD,
+    FindingKind.NOT_CALIBRATED,
+    FindingKind.THICK_SLICES,
+    FindingKind.TOUCHES_OBJECT,
+    FindingKind.CUT_BY_FIELD_OF_VIEW,
+    FindingKind.READ_NOTE,
+)
 _WIDTH = 79
 
 
@@ -27,8 +35,10 @@ _WIDTH = 79
 class Report:
     """The figures of one finished job.
 
-    ``level_hu``: the grey value taken for the skin, in the scan's own units. ``volume_ml``: of
-    the solid head, enclosed by its mesh. ``triangles`` and ``closed`` are those of the mesh that
+    ``engine``: the one that ran. ``level_hu``: the grey value taken for the skin, in the scan's
+    own units, HU only where no finding says that they are not. ``volume_ml``: of the solid head,
+    enclosed by its mesh; counted in voxels it is a little different. ``findings``: the severest
+    first. ``triangles`` and ``closed`` are those of the mesh that
     was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
     ``warnings``: what was asked for and could not be done.
@@ -74,7 +84,7 @@ class Report:
         rows = [
             *geometry_rows(self.geometry),
             ("Engine", self.engine),
-            ("Level", f"{self.level_hu:.0f} HU"),
+            ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
             ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
             *finding_rows(self.findings),
@@ -84,6 +94,12 @@ class Report:
             ("Versions", ", ".join(f"{name} {text}" for name, text in self.versions.items())),
         ]
         return table(rows) + f"\n{NOTICE}\n"
+
+    def _level(self) -> str:
+        kinds = {finding.kind for finding in self.findings}
+        if FindingKind.NOT_CALIBRATED in kinds:
+            return f"grey value {self.level_hu:g}"
+        return f"{self.level_hu:.0f} HU"
 
 
 def make_report(
@@ -102,15 +118,16 @@ def make_report(
     ``layer_mm`` mm.
     """
     known = facts(volume)
-    # What reading noticed may have become a finding of the segmentation too.
-    findings = dict.fromkeys((*known.findings, *mask.findings))
+    # Beside the notes only the segmentation judges the scan: two judges could contradict.
+    notes = (finding for finding in known.findings if finding.kind is FindingKind.READ_NOTE)
+    findings = dict.fromkeys((*mask.findings, *notes))
     return Report(
         engine=mask.engine,
         level_hu=mask.level_hu,
         volume_ml=head.volume_ml,
         triangles=len(written.triangles),
         closed=written.closed,
-        findings=tuple(findings),
+        findings=by_severity(findings),
         seconds=dict(seconds),
         peak_memory_mb=peak_memory_mb(),
         geometry=geometry_of(volume, known),
@@ -166,19 +183,29 @@ def geometry_rows(geometry: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def finding_rows(findings: tuple[Finding, ...]) -> list[tuple[str, str]]:
-    """One line for each finding, and how many more there are."""
-    if not findings:
-        return [("Findings", "none")]
+def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The severest kind first; within a kind the order stays."""
+    return tuple(sorted(findings, key=lambda finding: _SEVERITY.index(finding.kind)))
+
+
+def finding_rows(findings: Iterable[Finding]) -> list[tuple[str, str]]:
+    """One line for each kind of finding, the severest first; the JSON lists every one."""
     rows = []
-    for finding in findings[:_SHOWN_FINDINGS]:
-        place = ""
-        if finding.position_ras is not None:
-            place = " At RAS {:.0f}, {:.0f}, {:.0f} mm.".format(*finding.position_ras)
-        rows.append(("Finding", f"{finding.kind.value}: {finding.message}{place}"))
-    if len(findings) > _SHOWN_FINDINGS:
-        rows.append(("", f"and {len(findings) - _SHOWN_FINDINGS} more: see --json"))
-    return rows
+    for kind, group in groupby(by_severity(findings), key=lambda finding: finding.kind):
+        same = list(group)
+        # What has a place reads alike: the first one stands for all.
+        places = [_place(f.position_ras) for f in same if f.position_ras is not None]
+        if len(places) > 1:
+            text = f"{len(same)} places, first at {places[0]}: {same[0].message}"
+        else:
+            text = " ".join(dict.fromkeys(finding.message for finding in same))
+            text += f" At {places[0]}." if places else ""
+        rows.append(("Finding", f"{kind.value}: {text}"))
+    return rows or [("Findings", "none")]
+
+
+def _place(position: tuple[float, float, float]) -> str:
+    return "RAS {:.0f}, {:.0f}, {:.0f} mm".format(*position)
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
 
 from .core import Progress
-from .core.progress import Report
+from .core.progress import Listener
 
 
 @contextmanager
@@ -20,24 +20,29 @@ def watched(stream: TextIO) -> Iterator[Progress]:
 
     A terminal gets a bar with stage and time left, anything else one plain line for each stage.
     """
-    with _interrupts(stream) as is_cancelled:
+    progress = Progress()
+    with _interrupts(stream, progress):
         if stream.isatty():
-            with _bar(stream) as report:
-                yield Progress(report, is_cancelled)
+            with _bar(stream) as progress.report:
+                yield progress
         else:
-            yield Progress(_lines(stream), is_cancelled)
+            progress.report = _lines(stream)
+            yield progress
 
 
 @contextmanager
-def _interrupts(stream: TextIO) -> Iterator[Callable[[], bool]]:
+def _interrupts(stream: TextIO, progress: Progress) -> Iterator[None]:
     """Ctrl-C asks the job to stop at its next report; a second one stops it where it is.
 
-    Raising at once would unwind through VTK's and ITK's callbacks, which swallow exceptions, and
-    could hit the very line that puts a finished file into its place.
+    Raising at once would unwind through VTK's and ITK's callbacks, which swallow exceptions. Once
+    the job has finished, Ctrl-C does nothing: all that is left is to say so.
     """
     asked = threading.Event()
+    progress.is_cancelled = asked.is_set
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if progress.finished:
+            return
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
@@ -46,18 +51,18 @@ def _interrupts(stream: TextIO) -> Iterator[Callable[[], bool]]:
             os.write(stream.fileno(), b"\nCancelling ...\n")
 
     if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set  # only the main thread may handle signals
+        yield  # only the main thread may handle signals
         return
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked.is_set
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _bar(stream: TextIO) -> Iterator[Report]:
+def _bar(stream: TextIO) -> Iterator[Listener]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -87,7 +92,7 @@ def _bar(stream: TextIO) -> Iterator[Report]:
         yield report
 
 
-def _lines(stream: TextIO) -> Report:
+def _lines(stream: TextIO) -> Listener:
     seen: list[str] = []
 
     def report(stage: str, fraction: float) -> None:

@@ -1,47 +1,106 @@
-"""Writing without ever leaving a half-written file behind."""
+"""Writing without ever leaving a half-written file, or half of several files, behind."""
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from .errors import OutputError
+
+_PREFIX = ".skinseg-"
+_TEMPORARY = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{12}-")
+
+
+class Replacements:
+    """Files written under temporary names, to take their own names together."""
+
+    def __init__(self) -> None:
+        self._ready: list[tuple[Path, Path]] = []
+
+    @contextmanager
+    def add(self, target: Path | str) -> Iterator[Path]:
+        """Yield a temporary name beside ``target``; when the block ends well, it is to replace it.
+
+        The temporary name keeps the target's whole suffix (``.seg.nrrd``), since writers choose the
+        format by it. Raises OutputError if the folder is missing or not writable, the disk is full
+        or nothing was written; then, as with any other error, the temporary file is removed.
+        """
+        path = Path(target)
+        _require_place(path)
+        temporary = _beside(path, path.name)
+        try:
+            try:
+                yield temporary
+            except OSError as error:
+                raise _cannot_write(path, error) from error
+            except OutputError as error:  # a writer knows the file by its temporary name
+                raise OutputError(_TEMPORARY.sub("", str(error))) from error
+            if not temporary.is_file():
+                raise OutputError(f"{path.name} was not written. Check the folder's permissions.")
+            self._ready.append((temporary, path))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def commit(self) -> None:
+        """Give every file its name, or none: what was replaced is put back if one fails.
+
+        Ctrl-C and SIGTERM wait until it is over. Raises OutputError.
+        """
+        replaced: list[tuple[Path, Path | None]] = []
+        with _signals_held():
+            try:
+                for temporary, target in self._ready:
+                    try:
+                        replaced.append((target, _set_aside(target)))
+                        os.replace(temporary, target)
+                    except OSError as error:
+                        raise _cannot_write(target, error) from error
+            except BaseException as error:
+                _put_back(replaced, error)
+                raise
+            for _, former in replaced:
+                if former is not None:
+                    with suppress(OSError):  # all is written; a leftover is no failure
+                        former.unlink()
+
+    def discard(self) -> None:
+        """Remove what has not taken its name."""
+        for temporary, _ in self._ready:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together() -> Iterator[Replacements]:
+    """Yield Replacements; when the block ends well every file takes its name, or none does.
+
+    Whatever the block raises, Ctrl-C included, the temporary files are removed and existing
+    targets stay as they were. Raises OutputError.
+    """
+    files = Replacements()
+    try:
+        yield files
+        files.commit()
+    finally:
+        files.discard()
 
 
 @contextmanager
 def replacing(target: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``target``; when the block ends well, rename it to target.
-
-    The temporary file keeps the target's whole suffix (``.seg.nrrd``), since writers choose the
-    format by it. Whatever the block raises, Ctrl-C included, the temporary file is removed and an
-    existing target stays as it was.
+    """:func:`replacing_together` for a single file: yield its temporary name.
 
     Raises OutputError if the folder is missing or not writable, or the disk is full.
     """
-    path = Path(target)
-    folder = path.parent
-    if not folder.is_dir():
-        raise OutputError(
-            f"The folder {folder} does not exist. Create it, or choose another output folder."
-        )
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder. Give the name of a file in it.")
-    temporary = folder / f".skinseg-{secrets.token_hex(6)}-{path.name}"
-    try:
+    with replacing_together() as files, files.add(target) as temporary:
         yield temporary
-        if not temporary.is_file():
-            raise OutputError(f"{path.name} was not written. Check the folder's permissions.")
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"Cannot write {path}: {reason}. Free some space or choose another output folder."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def require_writable(target: Path | str) -> None:
@@ -50,16 +109,103 @@ def require_writable(target: Path | str) -> None:
     Raises OutputError as :func:`replacing` does.
     """
     path = Path(target)
-    if path.parent.is_dir() and not path.is_dir():
-        probe = path.parent / f".skinseg-{secrets.token_hex(6)}-probe"
+    _require_place(path)
+    probe = _beside(path, "probe")
+    try:
+        probe.touch(exist_ok=False)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path.parent} cannot be written to ({error.strerror}). {_advice(error)}"
+        ) from error
+    probe.unlink()
+
+
+def _require_place(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise OutputError(
+            f"The folder {path.parent} does not exist. Create it, or choose another output folder."
+        )
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder. Give the name of a file in it.")
+
+
+def _beside(path: Path, name: str) -> Path:
+    return path.parent / f"{_PREFIX}{secrets.token_hex(6)}-{name}"
+
+
+def _cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}")
+
+
+#: errno of a full disk or quota, and of a place or file that is not ours to write.
+_FULL = {"ENOSPC", "EDQUOT", "EFBIG"}
+_REFUSED = {"EACCES", "EPERM", "EROFS", "ETXTBSY", "EBUSY"}
+
+
+def _advice(error: OSError) -> str:
+    name = errno.errorcode.get(error.errno or 0, "")
+    if name in _FULL:
+        return "Free some space, or choose another output folder."
+    if name in _REFUSED:
+        return (
+            "Check the permissions, close any program that has the file open, "
+            "or choose another output folder."
+        )
+    return "Choose another name or output folder."
+
+
+def _set_aside(target: Path) -> Path | None:
+    """A second name for an existing file, None if there is none; the file keeps its own name
+    where the disk knows hard links."""
+    if not os.path.lexists(target):
+        return None
+    former = _beside(target, target.name)
+    try:
+        os.link(target, former)
+    except (OSError, NotImplementedError):
+        os.replace(target, former)
+    return former
+
+
+def _put_back(replaced: list[tuple[Path, Path | None]], error: BaseException) -> None:
+    """Undo a commit; what cannot be undone is told in a note of ``error``."""
+    for target, former in reversed(replaced):
         try:
-            probe.touch(exist_ok=False)
-        except OSError as error:
-            raise OutputError(
-                f"The folder {path.parent} cannot be written to ({error.strerror}). "
-                "Choose another output folder, or change its permissions."
-            ) from error
-        probe.unlink()
+            if former is None:
+                target.unlink(missing_ok=True)
+            elif os.path.lexists(target) and os.path.samefile(former, target):
+                former.unlink()  # it was not replaced yet
+            else:
+                os.replace(former, target)
+        except OSError:
+            what = f"{target} was left behind." if former is None else f"Your {target} is {former}."
+            error.add_note(f"Undoing failed: {what}")
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """SIGINT and SIGTERM come only after the block; elsewhere than in the main thread they
+    do not come anyway."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
         return
-    with replacing(path):
-        pass
+    came: list[int] = []
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    # None: a handler that is not Python's, which could not be put back.
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (handler := signal.getsignal(number)) is not None
+    }
+    for number in before:
+        signal.signal(number, hold)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for held in came:
+            signal.raise_signal(held)

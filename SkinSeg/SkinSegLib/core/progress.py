@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from .errors import Cancelled
 
-Report = Callable[[str, float], None]
+#: Told the stage's name and the fraction 0..1 of the whole job.
+Listener = Callable[[str, float], None]
 
 
 @dataclass
@@ -22,11 +23,13 @@ class Progress:
 
     ``report(stage, fraction)`` gets the stage's name and the fraction 0..1 of the whole job, which
     never goes backwards. ``seconds`` collects the time per stage; a stage entered twice adds up.
+    ``finished``: whether :meth:`finish` was called, from when on it is too late to cancel.
     """
 
-    report: Report | None = None
+    report: Listener | None = None
     is_cancelled: Callable[[], bool] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    finished: bool = False
     _name: str = ""
     _start: float = 0.0
     _share: float = 0.0
@@ -35,6 +38,11 @@ class Progress:
         """Raise :class:`Cancelled` if the user has asked to stop."""
         if self.is_cancelled is not None and self.is_cancelled():
             raise Cancelled("Cancelled by the user.")
+
+    def finish(self) -> None:
+        """The last chance to cancel: raise :class:`Cancelled`, or go through with the rest."""
+        self.finished = True  # first: what asks from here on finds it too late
+        self.check()
 
     def update(self, fraction: float) -> None:
         """Report ``fraction`` (0..1, clipped) of the current stage; may raise Cancelled."""

@@ -12,7 +12,8 @@ _LIBRARY = Path(__file__).resolve().parent.parent
 def resource_path(*parts: str) -> Path:
     """Path of a file or folder below ``Resources``.
 
-    Slicer and the source tree have Resources beside SkinSegLib, an installed wheel inside it.
+    Slicer and the source tree have Resources beside SkinSegLib, an installed wheel inside it. For
+    engines that ship a model, which must find it in all three.
     Raises MissingPackageError if the installation lacks it.
     """
     for root in (_LIBRARY.parent / "Resources", _LIBRARY / "Resources"):

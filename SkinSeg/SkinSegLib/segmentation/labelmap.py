@@ -39,11 +39,15 @@ def check_grid(path: Path | str, ijk_to_ras: ArrayLike, shape: tuple[int, ...]) 
     # Each axis has two voxels, so that a reader sees its direction.
     image = _on_grid(np.zeros((2, 2, 2), np.uint8), ijk_to_ras)
     with tempfile.TemporaryDirectory(prefix=".skinseg-", dir=target.parent) as folder:
+        shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)  # the message says it better
         try:
             sitk.WriteImage(image, str(Path(folder) / target.name))
             back = sitk.ReadImage(str(Path(folder) / target.name))
         except RuntimeError:
             raise _cannot_hold(target) from None
+        finally:
+            sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     if not _same_place(back, image, shape):
         raise _cannot_hold(target)
 

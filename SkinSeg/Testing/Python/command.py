@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 LIBRARY = Path(__file__).resolve().parents[2]
 REPOSITORY = LIBRARY.parent
+
+#: Code for a process that has imported all it needs: root, whom nothing stops, becomes nobody.
+BECOME_NOBODY = """
+import os
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+"""
 
 #: Stages of a plain run to a surface, a labelmap of its layer and a preview, in order.
 STAGES = (
@@ -48,11 +60,11 @@ def write_scan(path: Path) -> Path:
 
 
 def skinseg(
-    *arguments: object, cwd: Path | None = None, code: str | None = None, timeout: float = 120
+    *arguments: object, cwd: Path | None = None, code: str = "", timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own; ``code`` is run before, in the same process."""
     start = "from SkinSegLib.cli import main; sys.exit(main())"
-    script = f"import sys; sys.path.insert(0, {str(LIBRARY)!r})\n{code or ''}\n{start}"
+    script = f"import sys; sys.path.insert(0, {str(LIBRARY)!r})\n{code}\n{start}"
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         capture_output=True,
@@ -62,6 +74,21 @@ def skinseg(
         cwd=cwd,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )
+
+
+@contextmanager
+def locked_folder() -> Iterator[Path]:
+    """An empty folder that everyone may read and nobody but root may write to."""
+    # Not pytest's: no other user may enter that.
+    with tempfile.TemporaryDirectory() as outer:
+        folder = Path(outer) / "locked"
+        folder.mkdir()
+        Path(outer).chmod(0o755)
+        folder.chmod(0o555)
+        try:
+            yield folder
+        finally:
+            folder.chmod(0o755)
 
 
 def names(folder: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""Ctrl-C at each stage: exit code 1, a message, and no file changed or left behind."""
+"""Ctrl-C at each stage: exit code 1, a message, and no file changed or left behind.
+
+Once the files take their names it is too late: then all of them are there, and the exit code is 0.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import pytest
 from command import LIBRARY, STAGES, names, write_scan
 from SkinSegLib.cli import main
 from SkinSegLib.core import Progress
+from SkinSegLib.report import Report
 
 SAID = "Cancelled; nothing was written."
 
@@ -74,10 +78,57 @@ def test_second_ctrl_c_stops_at_once(
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("went on")
 
-    monkeypatch.setattr("SkinSegLib.job.build", stuck)
+    monkeypatch.setattr("SkinSegLib.surface.build", stuck)
     assert main(everything(scan, tmp_path)) == 1
     assert SAID in capsys.readouterr().err
     assert_untouched(tmp_path)
+
+
+def assert_all_written(folder: Path) -> None:
+    assert names(folder) == ["m.nrrd", "p.png", "r.json", "s.stl"]
+    assert b"old" not in {path.read_bytes() for path in folder.iterdir() if path.name != "p.png"}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_while_the_files_take_their_names(
+    scan: Path,
+    tmp_path: Path,
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real, seen = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).parent == tmp_path and not Path(target).name.startswith("."):
+            seen.append(target)
+            if len(seen) == 2:
+                for _ in range(times):
+                    os.kill(os.getpid(), signal.SIGINT)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    assert main(everything(scan, tmp_path)) == 0
+    out, err = capsys.readouterr()
+    assert len(seen) >= 3
+    assert "Cancel" not in err
+    assert f"Wrote {tmp_path / 'r.json'}" in out
+    assert_all_written(tmp_path)
+
+
+def test_ctrl_c_while_the_report_is_shown(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def as_text(self: Report) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("Ctrl-C was ignored")
+
+    monkeypatch.setattr(Report, "as_text", as_text)
+    assert main(everything(scan, tmp_path)) == 0
+    err = capsys.readouterr().err
+    assert "nothing was written" not in err
+    assert "every file is written" in err
+    assert_all_written(tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

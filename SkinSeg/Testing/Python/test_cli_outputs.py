@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
-from command import names, skinseg, write_scan
+from command import BECOME_NOBODY, REPOSITORY, locked_folder, names, skinseg, write_scan
 from SkinSegLib.cli import main
+from SkinSegLib.core import CTVolume, Progress
 
 #: Limits the size of files; writing beyond it fails as on a full disk.
 LIMIT = """
@@ -59,24 +61,121 @@ def test_missing_folder_is_found_before_computing(
     assert names(tmp_path) == []
 
 
-def test_folder_without_permission(
+def test_folder_without_permission(scan: Path) -> None:
+    with locked_folder() as folder:
+        code = f"import logging, SkinSegLib.cli, SkinSegLib.job{BECOME_NOBODY}"
+        done = skinseg("segment", scan, "-o", folder / "s.stl", code=code)
+        assert done.returncode == 1
+        assert f"Error: The folder {folder} cannot be written to (Permission den" in done.stderr
+        assert "Check the permissions" in done.stderr
+        assert "Level" not in done.stderr
+        assert names(folder) == []
+
+
+def test_name_that_cannot_be_taken_at_the_end(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):  # root: let the system say what it says to others
+    """As on Windows, where another program has the mask open: the surface is not replaced."""
+    real = os.replace
 
-        def refuse(self: Path, *args: object, **kwargs: object) -> None:
+    def replace(source: Path, target: Path) -> None:
+        if Path(target) == tmp_path / "m.nrrd":
             raise PermissionError(13, os.strerror(13))
+        real(source, target)
 
-        monkeypatch.setattr(Path, "touch", refuse)
-    try:
-        assert main(["segment", str(scan), "-o", str(tmp_path / "s.stl")]) == 1
-        err = capsys.readouterr().err
-        assert "cannot be written to" in err
-        assert "Level" not in err
-    finally:
-        tmp_path.chmod(0o700)
-    assert names(tmp_path) == []
+    monkeypatch.setattr(os, "replace", replace)
+    places = [tmp_path / name for name in ("m.nrrd", "r.json", "s.stl")]
+    for path in places[1:]:
+        path.write_text("old")
+    given = ["-o", str(places[2]), "--mask", str(places[0]), "--json", str(places[1])]
+    assert main(["segment", str(scan), *given]) == 1
+    out, err = capsys.readouterr()
+    assert f"Error: Cannot write {places[0]}: Permission denied." in err
+    assert "close any program that has the file open" in err
+    assert out == ""
+    assert names(tmp_path) == ["r.json", "s.stl"]
+    assert {path.read_text() for path in places[1:]} == {"old"}
+
+
+def sheared(scan: Path, path: Path) -> Path:
+    """The scan as taken with a tilted gantry: each slice is shifted along the patient's front."""
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(scan))
+    image.SetDirection((1, 0, 0, 0, 1, 0.3, 0, 0, np.sqrt(1 - 0.3**2)))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_format_that_cannot_hold_the_grid_is_refused_early(
+    scan: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tilted, out = sheared(scan, tmp_path / "tilted.nrrd"), tmp_path / "out"
+    out.mkdir()
+    given = ["segment", str(tilted), "-o", str(out / "s.stl"), "--mask"]
+    assert main([*given, str(out / "m.nii.gz")]) == 1
+    err = capfd.readouterr().err
+    assert "Error: m.nii.gz: this format cannot hold the scan's grid" in err
+    assert ".nrrd or .seg.nrrd" in err
+    assert "Read" in err
+    assert "Level" not in err
+    assert "WARNING" not in err
+    assert names(out) == []
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".seg.nrrd"])
+def test_formats_that_hold_a_sheared_grid(scan: Path, tmp_path: Path, suffix: str) -> None:
+    import SimpleITK as sitk
+
+    if suffix == ".seg.nrrd":
+        pytest.importorskip("slicer", reason="slicer-core is not installed")
+    tilted, mask = sheared(scan, tmp_path / "tilted.nrrd"), tmp_path / f"m{suffix}"
+    assert main(["segment", str(tilted), "-o", str(tmp_path / "s.stl"), "--mask", str(mask)]) == 0
+    written, source = sitk.ReadImage(str(mask)), sitk.ReadImage(str(tilted))
+    labels = sitk.GetArrayFromImage(written)
+    labels = labels[..., 0] if labels.ndim == 4 else labels
+    # The voxel at the middle of the head, and its place; Slicer may crop the grid.
+    middle = source.TransformIndexToPhysicalPoint((36, 36, 36))
+    i, j, k = written.TransformPhysicalPointToIndex(middle)
+    assert labels[k, j, i] > 0
+    np.testing.assert_allclose(written.TransformIndexToPhysicalPoint((i, j, k)), middle, atol=1e-3)
+    np.testing.assert_allclose(written.GetDirection(), source.GetDirection(), atol=1e-5)
+
+
+def test_relative_outputs_as_in_the_readme(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    lines = (REPOSITORY / "README.md").read_text().splitlines()
+    (line,) = (line for line in lines if line.strip().startswith(".venv/bin/skinseg segment PATH"))
+    monkeypatch.chdir(tmp_path)
+    assert main([str(scan) if word == "PATH" else word for word in line.split()[1:]]) == 0
+    out, err = capsys.readouterr()
+    written = ["head.seg.nrrd", "report.json", "skin.png", "skin.stl"]
+    if "libegl1" in err:
+        written.remove("skin.png")
+    assert names(tmp_path) == written
+    assert all(f"Wrote {name}\n" in out for name in written)
+
+
+def test_outputs_stay_where_they_were_asked_for(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries may change the process's folder while they compute."""
+    from SkinSegLib.job import Outputs, run_job, scan_at
+
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+
+    def load(progress: Progress) -> CTVolume:
+        volume = scan_at(scan)(progress)
+        os.chdir(tmp_path)
+        return volume
+
+    _, written = run_job(load, Outputs(Path("s.stl"), Path("m.nrrd")), Progress())
+    assert names(here) == ["m.nrrd", "s.stl"]
+    assert names(tmp_path) == ["here"]
+    assert written == (Path("s.stl"), Path("m.nrrd"))
 
 
 def test_output_is_a_folder(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from SkinSegLib.core import OutputError, replacing, require_writable
-
-LIBRARY = Path(__file__).resolve().parents[2]
+from command import BECOME_NOBODY, LIBRARY, locked_folder, names
+from SkinSegLib.core import OutputError, replacing, replacing_together, require_writable
 
 
 def test_replaces_an_existing_file(tmp_path: Path) -> None:
@@ -73,14 +73,186 @@ def test_writable_folder_is_left_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may write anywhere, so the system's answer is given here.
-    def refuse(self: Path, *args: object, **kwargs: object) -> None:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+def test_folder_without_permission() -> None:
+    with locked_folder() as folder:
+        code = f"""
+import sys
+sys.path.insert(0, {str(LIBRARY)!r})
+from SkinSegLib.core import OutputError, require_writable
+{BECOME_NOBODY}
+try:
+    require_writable(sys.argv[1])
+except OutputError as error:
+    print(error)
+    sys.exit(7)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder / "a.stl")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 7, done.stderr
+        assert f"{folder} cannot be written to (Permission denied)" in done.stdout
+        assert "Check the permissions" in done.stdout
+        assert "space" not in done.stdout
+        assert names(folder) == []
 
-    monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(OutputError, match=r"cannot be written to .*Permission denied"):
-        require_writable(tmp_path / "a.stl")
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "Free some space, or"),
+        (errno.EDQUOT, "Free some space, or"),
+        (errno.EACCES, "Check the permissions, close any program"),
+        (errno.EROFS, "Check the permissions, close any program"),
+        (errno.EBUSY, "Check the permissions, close any program"),
+        (errno.ENAMETOOLONG, "Choose another name or output folder"),
+    ],
+)
+def test_advice_fits_the_error(tmp_path: Path, number: int, words: str) -> None:
+    with pytest.raises(OutputError) as raised, replacing(tmp_path / "a.stl"):
+        raise OSError(number, os.strerror(number))
+    assert f"{os.strerror(number)}. {words}" in str(raised.value)
+    assert ("space" in str(raised.value)) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+THREE = ("a.stl", "b.nrrd", "c.json")
+
+
+def write_three(folder: Path) -> None:
+    with replacing_together() as files:
+        for name in THREE:
+            with files.add(folder / name) as temporary:
+                temporary.write_text("new")
+        assert not (folder / "b.nrrd").exists()
+
+
+def failing_at_the_second(
+    monkeypatch: pytest.MonkeyPatch, what: BaseException, folder: Path
+) -> None:
+    """os.replace raises ``what`` for b.nrrd, as where another program has it open on Windows."""
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target) == folder / "b.nrrd" and Path(source).name.endswith("b.nrrd"):
+            raise what
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
+def test_all_files_take_their_names_or_none(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.stl").write_text("old")
+    if not links:  # as on a USB stick
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refuse)
+    with monkeypatch.context() as patch:
+        failing_at_the_second(patch, PermissionError(errno.EACCES, "Permission denied"), tmp_path)
+        with pytest.raises(OutputError, match=r"b\.nrrd: Permission denied\. .*close any program"):
+            write_three(tmp_path)
+    assert names(tmp_path) == ["a.stl"]
+    assert (tmp_path / "a.stl").read_text() == "old"
+    write_three(tmp_path)
+    assert names(tmp_path) == list(THREE)
+    assert {(tmp_path / name).read_text() for name in THREE} == {"new"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
+def test_the_one_that_fails_stays_too(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in THREE:
+        (tmp_path / name).write_text("old")
+    real, failed = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target) == tmp_path / "b.nrrd" and not failed:
+            failed.append(target)
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(source, target)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "replace", replace)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OutputError, match=r"b\.nrrd"), replacing_together() as files:
+        for name in THREE:
+            with files.add(tmp_path / name) as temporary:
+                temporary.write_text("new")
+    assert failed
+    assert names(tmp_path) == list(THREE)
+    assert {(tmp_path / name).read_text() for name in THREE} == {"old"}
+
+
+def test_interrupt_raised_in_the_middle_undoes_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.stl").write_text("old")
+    failing_at_the_second(monkeypatch, KeyboardInterrupt(), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        write_three(tmp_path)
+    assert names(tmp_path) == ["a.stl"]
+    assert (tmp_path / "a.stl").read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_the_middle_waits(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, came = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == "b.nrrd":
+            os.kill(os.getpid(), number)
+        real(source, target)
+
+    def handle(*_: object) -> None:
+        came.append(names(tmp_path))
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, handle)
+    try:
+        monkeypatch.setattr(os, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            write_three(tmp_path)
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)
+    assert came == [list(THREE)]  # and not earlier
+    assert names(tmp_path) == list(THREE)
+
+
+def test_what_cannot_be_put_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.stl").write_text("old")
+    real, calls = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) > 1:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OutputError) as raised:
+        write_three(tmp_path)
+    (former,) = (path for path in tmp_path.iterdir() if path.name.startswith(".skinseg-"))
+    assert former.read_text() == "old"
+    assert raised.value.__notes__ == [f"Undoing failed: Your {tmp_path / 'a.stl'} is {former}."]
+
+
+def test_messages_have_no_temporary_names(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as raised, replacing(tmp_path / "a.stl") as temporary:
+        raise OutputError(f"{temporary} is bad.")
+    assert str(raised.value) == f"{tmp_path / 'a.stl'} is bad."
 
 
 def test_disk_that_really_fills_up(tmp_path: Path) -> None:

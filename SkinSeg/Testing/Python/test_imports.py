@@ -23,10 +23,11 @@ MAY_IMPORT = {
     "scan": {"core", "dicom"},
     "segmentation": {"core"},
     "surface": {"core"},
+    "pipeline": {"core", "segmentation", "surface"},
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
-    "worker": _HANDED_OVER_TO | {"privacy"},
-    "mrml": _HANDED_OVER_TO | {"privacy", "worker"},
+    "worker": _HANDED_OVER_TO | {"pipeline", "privacy"},
+    "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
@@ -97,6 +98,20 @@ def test_every_folder_has_a_rule() -> None:
     there = {folder_of(path) for path in FILES}
     assert {"core", "scan", "segmentation", "surface", "training", "mrml", "cli"} <= there
     assert there <= set(MAY_IMPORT) | DOOR | {"__init__"}
+
+
+def test_both_doors_share_one_pipeline() -> None:
+    """Nothing else puts segmentation and surface together."""
+    together = set()
+    for path in FILES:
+        calls = {found.name.removeprefix("SkinSegLib.") for found in imports_of(path)}
+        segments = calls & {"segmentation", "segmentation.segment"}
+        builds = calls & {"surface", "surface.build"}
+        if segments and builds and folder_of(path) != "training":
+            together.add(path.relative_to(ROOT).as_posix())
+    assert together == {"pipeline.py"}
+    for door in ("job.py", "mrml/job.py"):
+        assert "SkinSegLib.pipeline.compute" in {found.name for found in imports_of(ROOT / door)}
 
 
 @pytest.mark.parametrize("path", BY_ID.values(), ids=BY_ID)

@@ -1,0 +1,89 @@
+"""From a scan to mask and meshes: the one computation behind the command and Slicer's module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import segmentation, surface
+from .core import CTVolume, Progress, SkinMask, SkinMesh
+
+#: Thickness of the skin layer in mm unless the user chooses another (DESIGN section 1).
+DEFAULT_LAYER_MM = 2.0
+
+#: About how long each part takes, as measured on real scans; only their ratio counts.
+_SEGMENT, _HEAD, _LAYER_MESH, _LAYER_VOXELS = 6.0, 1.0, 2.0, 1.0
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What can be chosen for the job as a whole.
+
+    ``layer_mm``: thickness of the skin layer in mm. ``layer_voxels``, ``layer_mesh``: whether to
+    make the layer as a labelmap, and as a closed shell. Raises SurfaceError for a thickness that
+    makes no sense.
+    """
+
+    segment: segmentation.SegmentOptions = field(default_factory=segmentation.SegmentOptions)
+    layer_mm: float = DEFAULT_LAYER_MM
+    layer_voxels: bool = True
+    layer_mesh: bool = True
+
+    def __post_init__(self) -> None:
+        surface.SurfaceOptions(layer_mm=self.layer_mm)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The solid head and its outer layer, as masks on the scan's grid and as meshes (RAS mm).
+
+    ``layer_voxels``: uint8 labelmap (k, j, i); it and ``layer``, the shell, are None unless they
+    were asked for. ``seconds``: time per stage.
+    """
+
+    mask: SkinMask
+    head: SkinMesh
+    layer_voxels: NDArray[np.uint8] | None
+    layer: SkinMesh | None
+    seconds: Mapping[str, float]
+
+
+def compute(
+    scan: CTVolume, options: JobOptions | None = None, progress: Progress | None = None
+) -> JobResult:
+    """Segment a scan and make its surfaces; touches neither files nor a scene.
+
+    Raises SegmentationError, SurfaceError or Cancelled, which each part raises also within itself.
+    """
+    options = options or JobOptions()
+    progress = progress or Progress()
+    weights = (
+        _SEGMENT,
+        _HEAD,
+        _LAYER_MESH * options.layer_mesh,
+        _LAYER_VOXELS * options.layer_voxels,
+    )
+    parts = _parts(progress, weights)
+    mask = segmentation.segment(scan, options.segment, next(parts))
+    head = surface.build(mask, scan, progress=next(parts))
+    layer, voxels = None, None
+    part = next(parts)
+    if options.layer_mesh:
+        shell = surface.SurfaceOptions(layer_mm=options.layer_mm)
+        layer = surface.build(mask, scan, shell, part, solid=head)
+    part = next(parts)
+    if options.layer_voxels:
+        with part.stage("Layer", 1.0):
+            voxels = surface.layer_voxels(mask, head, options.layer_mm, part)
+    return JobResult(mask, head, voxels, layer, dict(progress.seconds))
+
+
+def _parts(progress: Progress, weights: tuple[float, ...]) -> Iterator[Progress]:
+    """A part of ``progress`` for each weight, one after the other, by its share in their sum."""
+    start, total = 0.0, sum(weights)
+    for weight in weights:
+        yield progress.part(start / total, weight / total)
+        start += weight
