@@ -126,10 +126,21 @@ def mask_of(scan: CTVolume) -> SkinMask:
 def segmented(volume: Any) -> tuple[Any, SkinMesh, SkinMask]:
     """A segmentation node made from a volume node, its mesh in world RAS, and the mask."""
     placed = mrml.placed_scan(volume)
-    mask = mask_of(placed.scan)
-    mesh = surface.build(mask, placed.scan)
-    layer = surface.layer_voxels(mask, mesh, 4.0)
+    mask, mesh, layer = _results(placed.scan)
     return mrml.add_segmentation(placed, mask.voxels, mesh, layer), mesh, mask
+
+
+_RESULTS: dict[tuple[bytes, bytes], tuple[SkinMask, SkinMesh, NDArray[np.uint8]]] = {}
+
+
+def _results(scan: CTVolume) -> tuple[SkinMask, SkinMesh, NDArray[np.uint8]]:
+    """Mask, mesh and layer of a made scan; computed once for scans that are alike."""
+    key = (scan.voxels.tobytes(), scan.ijk_to_ras.tobytes())
+    if key not in _RESULTS:
+        mask = mask_of(scan)
+        mesh = surface.build(mask, scan)
+        _RESULTS[key] = mask, mesh, surface.layer_voxels(mask, mesh, 4.0)
+    return _RESULTS[key]
 
 
 def nearest(points: NDArray[Any], target: NDArray[np.float64]) -> float:
