@@ -16,6 +16,7 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
+from SkinSegLib import mrml
 from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError, failure_text
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -51,7 +52,13 @@ class SkinSeg(ScriptedLoadableModule):
             "SkinSeg is free software under the Apache License 2.0. It builds on 3D Slicer, VTK, "
             "SimpleITK, SciPy and NumPy."
         )
-        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", startUp)
+
+
+def startUp():
+    """Once Slicer runs: offer the phantom, and look after our surfaces in every scene."""
+    registerSampleData()
+    mrml.watch_scene()
 
 
 def registerSampleData():
@@ -74,13 +81,13 @@ def registerSampleData():
 def loadPhantom(source=None):
     """Make the head phantom and add it to the scene; returns the list of volume nodes.
 
-    ``source`` is what Sample Data hands over on a click; it is not needed.
+    ``source`` is what Sample Data hands over on a click; scripts call ``SkinSeg.loadPhantom()``.
+    What goes wrong is shown, and raised again for the caller.
     """
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
-        from SkinSegLib.mrml import add_volume
         from SkinSegLib.training.phantom import make_phantom
 
-        node = add_volume(make_phantom().volume, "SkinSegPhantom")
+        node = mrml.add_volume(make_phantom().volume, "SkinSegPhantom")
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         return [node]
 
@@ -88,6 +95,14 @@ def loadPhantom(source=None):
 def _present(node):
     """The node, or None once it is no longer in the scene (parameter nodes may still name it)."""
     return node if node is not None and node.GetScene() is not None else None
+
+
+def _failureMessage(error):
+    """Put a failure into the log, without its words; returns what to show the user."""
+    logging.error("SkinSeg failed: %s", failure_text(error))
+    if isinstance(error, SkinSegError):
+        return str(error)
+    return _("Something went wrong that should not. The log has the details.")
 
 
 @parameterNodeWrapper
@@ -125,6 +140,8 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.progressBar.visible = False
         self.logic = SkinSegLogic()
+        mrml.watch_scene()  # again: the module may have been added after the start
+        slicer.app.connect("lastWindowClosed()", self.logic.cancel)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -137,9 +154,10 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """Called when the application closes, and before the module is reloaded."""
-        self._closed = True
-        if self.logic:
+        if self.logic and not self._closed:
             self.logic.cancel()
+            slicer.app.disconnect("lastWindowClosed()", self.logic.cancel)
+        self._closed = True
         self.setParameterNode(None)
         self.removeObservers()
 
@@ -163,8 +181,6 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:
-        """Slicer made new surfaces from the labelmaps it loaded: put ours back."""
-        self.logic.restoreSurfaces()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -172,9 +188,11 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Have a parameter node, and a volume selected if there is one."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first:
-                self._parameterNode.inputVolume = first
+            # Labelmaps and colour images are scalar volumes too, by their classes.
+            nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            scans = [n for n in nodes if n.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            if scans:
+                self._parameterNode.inputVolume = scans[0]
 
     def setParameterNode(self, parameterNode: SkinSegParameterNode | None) -> None:
         """Connect the panel to a parameter node, or to none."""
@@ -209,12 +227,8 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             message = self._resultText(time.perf_counter() - started)
         except Cancelled:
             message = _("Cancelled. Nothing was changed.")
-        except SkinSegError as error:
-            logging.error("SkinSeg could not segment the volume: %s", failure_text(error))
-            message = str(error)
         except Exception as error:
-            logging.error("SkinSeg met an unexpected error: %s", failure_text(error))
-            message = _("Something went wrong that should not. The log has the details.")
+            message = _failureMessage(error)
         if not self._closed:
             self.ui.progressBar.visible = False
             self.ui.resultLabel.text = message
@@ -235,13 +249,15 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         target = pathlib.Path(path)
         if not target.suffix:
             target = target.with_suffix(".stl")
+            question = _("There is a file of that name with .stl at its end. Replace it?")
+            if target.exists() and not slicer.util.confirmYesNoDisplay(question):
+                return
         qt.QSettings().setValue(key, str(target.parent))
         try:
             self.logic.export(self._parameterNode.segmentation, target)
             message = _("Exported {name}. It was read back and is whole.").format(name=target.name)
-        except SkinSegError as error:
-            logging.error("SkinSeg could not export the surface: %s", failure_text(error))
-            message = str(error)
+        except Exception as error:
+            message = _failureMessage(error)
         self.ui.resultLabel.text = message
         self._updateButtons()
 
@@ -329,12 +345,10 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
         :raises SkinSegError: with a message for the user; Cancelled after cancel(). Then the
             scene is as it was.
         """
-        from SkinSegLib.mrml import JobOptions, segment_volume
-
         if self._running:
             raise SceneError("A segmentation is running already. Wait for it, or cancel it.")
         if options is None:
-            options = JobOptions(layer_mm=layerThickness) if layerThickness else JobOptions()
+            options = mrml.JobOptions(layer_mm=layerThickness or mrml.JobOptions().layer_mm)
 
         def step(stage: str, fraction: float) -> None:
             if report:
@@ -344,9 +358,8 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
 
         self._running, self._cancelled = True, False
         try:
-            node, self.result = segment_volume(
-                volumeNode, options, Progress(step, self.isCancelled)
-            )
+            progress = Progress(step, self.isCancelled)
+            node, self.result = mrml.segment_volume(volumeNode, options, progress)
         finally:
             self._running, self._cancelled = False, False
         seconds = {stage: round(value, 2) for stage, value in self.result.seconds.items()}
@@ -355,18 +368,13 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
 
     def export(self, segmentationNode, path, segmentId="Head", space="LPS"):
         """Write the closed surface of a segment to a .stl, .ply, .obj or .vtp file (mm)."""
-        from SkinSegLib.mrml import export_surface
-
         if segmentationNode is None:
             raise SceneError("There is no segmentation to export. Segment a volume first.")
-        return export_surface(segmentationNode, path, segmentId, space)
+        return mrml.export_surface(segmentationNode, path, segmentId, space)
 
-    def restoreSurfaces(self) -> None:
-        """Put our surfaces back into all segmentations whose labelmaps they still fit."""
-        from SkinSegLib.mrml import restore_surface
-
-        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-            restore_surface(node)
+    def makeModel(self, segmentationNode, segmentId="Head"):
+        """Add a segment's closed surface to the scene as a vtkMRMLModelNode, which is returned."""
+        return mrml.add_model(segmentationNode, segmentId)
 
 
 class SkinSegTest(ScriptedLoadableModuleTest):
@@ -382,7 +390,6 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         """A small, noisy ball of tissue in air, with an ear on the patient's left only."""
         import numpy as np
         from SkinSegLib.core import CTVolume
-        from SkinSegLib.mrml import add_volume
 
         spacing, shape = np.array([2.5, 2.5, 3.0]), (72, 88, 76)
         k, j, i = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
@@ -394,16 +401,15 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         matrix[:3, 3] = -spacing * (np.array(shape[::-1]) - 1) / 2
         noise = np.random.default_rng(0).normal(0, 12, shape)
         voxels = np.rint(np.where(head, 40, -1000) + noise).astype(np.int16)
-        return add_volume(CTVolume(voxels, matrix), "SkinSegTest"), head
+        return mrml.add_volume(CTVolume(voxels, matrix), "SkinSegTest"), head
 
     def test_segments_the_head(self):
         import numpy as np
-        from SkinSegLib.mrml import segment_labelmap
 
         volume, truth = self._head()
         node = SkinSegLogic().process(volume)
         self.assertEqual(node.GetSegmentation().GetSegmentIDs(), ("Head", "Skin"))
-        voxels, _matrix = segment_labelmap(node, "Head")
+        voxels, _matrix = mrml.segment_labelmap(node, "Head")
         found, there = int(np.count_nonzero(voxels)), int(np.count_nonzero(truth))
         self.assertLess(abs(found - there), 0.02 * there)
         self.delayDisplay("Segmented")
@@ -427,15 +433,13 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         self.assertGreater(low, -73)
 
     def test_scene_comes_back_from_a_file(self):
-        from SkinSegLib.mrml import load_scene, restore_surface, save_scene
-
         volume, _truth = self._head()
         SkinSegLogic().process(volume)
         with tempfile.TemporaryDirectory() as folder:
-            path = save_scene(os.path.join(folder, "scene.mrb"))
-            nodes = load_scene(path)
+            path = mrml.save_scene(os.path.join(folder, "scene.mrb"))
+            nodes = mrml.load_scene(path)
         self.assertEqual(len(nodes), 1)
-        self.assertIn("Head", restore_surface(nodes[0]))
+        self.assertIn("Head", mrml.restore_surface(nodes[0]))
 
     def test_cancelling_leaves_the_scene_alone(self):
         volume, _truth = self._head()

@@ -19,7 +19,7 @@ except ImportError as error:
 import Host
 from Host.application import FileDialog, Settings
 from Host.pythonqt import unwrap
-from mrml_makers import small_scan, volume_node
+from mrml_makers import linear, small_scan, volume_node
 from SkinSegLib import mrml
 from SkinSegLib.core import Cancelled, SceneError, SegmentationError
 from SkinSegLib.surface import read_points
@@ -271,13 +271,142 @@ def test_leaving_and_coming_back(panel):
 def test_a_loaded_scene_gets_our_surfaces_back(panel, tmp_path):
     volume_node(small_scan())
     panel.ui.segmentButton.click()
-    mesh = panel.logic.result.head
+    result = panel.logic.result
     mrml.save_scene(tmp_path / "scene.mrb")
     mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
     (node,) = segmentations()
-    shown = node.GetClosedSurfaceInternalRepresentation("Head")
-    assert shown.GetNumberOfPoints() == len(mesh.points)
+    for segment_id, mesh in (("Head", result.head), ("Skin", result.layer)):
+        assert np.array_equal(shown(node, segment_id), mesh.points)
     assert panel.ui.exportButton.enabled
+
+
+def shown(node, segment_id):
+    """Points of the closed surface as the node holds it."""
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    polydata = node.GetClosedSurfaceInternalRepresentation(segment_id)
+    return vtk_to_numpy(polydata.GetPoints().GetData())
+
+
+def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
+    mrml.ensure_host().app.emit_now("startupCompleted()")
+    logic = host.code.SkinSegLogic()
+    logic.process(volume_node(small_scan()))
+    mrml.save_scene(tmp_path / "scene.mrb")
+    mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
+    (node,) = segmentations()
+    assert np.array_equal(shown(node, "Head"), logic.result.head.points)
+
+
+def test_a_deleted_result_leaves_no_face_behind(host, empty_scene):
+    mrml.ensure_host().app.emit_now("startupCompleted()")
+    host.code.SkinSegLogic().process(volume_node(small_scan()))
+    assert mrml.ensure_host().util.getNodesByClass("vtkMRMLModelNode")
+    empty_scene.RemoveNode(segmentations()[0])
+    assert mrml.ensure_host().util.getNodesByClass("vtkMRMLModelNode") == []
+
+
+def test_reloading_and_starting_again_double_no_observer(host, monkeypatch):
+    from SkinSegLib.mrml import watch
+
+    calls = []
+    monkeypatch.setattr(watch, "restore_all", lambda: calls.append(1))
+    for _ in range(3):
+        mrml.ensure_host().app.emit_now("startupCompleted()")
+        host.open_panel()
+        host.close_panel()
+    calls.clear()
+    scene = mrml.ensure_host().mrmlScene
+    scene.StartState(scene.ImportState)
+    scene.EndState(scene.ImportState)
+    assert len(calls) == 1
+
+
+def test_labelmaps_and_colour_images_are_not_taken_for_the_scan(panel):
+    slicer = mrml.ensure_host()
+    panel.exit()
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colours")
+    panel.enter()
+    assert panel._parameterNode.inputVolume is None
+    panel.exit()
+    scan = volume_node(small_scan())
+    panel.enter()
+    assert panel._parameterNode.inputVolume is scan
+
+
+def test_quitting_stops_the_run(host, panel):
+    slicer = mrml.ensure_host()
+    volume_node(small_scan())
+    done = during(panel, lambda: slicer.app.emit_now("lastWindowClosed()"))
+    panel.ui.segmentButton.click()
+    assert done
+    assert segmentations() == []
+    assert panel.ui.resultLabel.text.startswith("Cancelled")
+    host.close_panel()
+    assert slicer.app._slots["lastWindowClosed()"] == []
+
+
+def test_a_volume_moved_in_mid_run_is_not_segmented(panel, empty_scene):
+    volume = volume_node(small_scan())
+    before = empty_scene.GetNumberOfNodes()
+    assert during(panel, lambda: volume.SetOrigin(1, 2, 3)) == []
+    panel.ui.segmentButton.click()
+    assert "changed while it was segmented" in panel.ui.resultLabel.text
+    assert empty_scene.GetNumberOfNodes() == before
+
+
+def test_an_unforeseen_failure_of_export_is_shown_without_details(
+    panel, tmp_path, monkeypatch, caplog
+):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+
+    def fail(*_args, **_kwargs):
+        raise RuntimeError("Doe^Jane")
+
+    monkeypatch.setattr(mrml, "export_surface", fail)
+    FileDialog.answers.append(str(tmp_path / "skin.stl"))
+    panel.ui.exportButton.click()
+    assert "went wrong" in panel.ui.resultLabel.text
+    assert "RuntimeError" in caplog.text
+    assert "Doe^Jane" not in caplog.text + panel.ui.resultLabel.text
+
+
+@pytest.mark.parametrize(("answer", "kept"), [(False, True), (True, False)])
+def test_a_file_that_the_dialog_did_not_ask_about_is_asked_about(
+    panel, tmp_path, monkeypatch, answer, kept
+):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    (tmp_path / "mine.stl").write_text("the old one")
+    asked = []
+
+    def confirm(text, *_args, **_kwargs):
+        asked.append(text)
+        return answer
+
+    monkeypatch.setattr(mrml.ensure_host().util, "confirmYesNoDisplay", confirm)
+    FileDialog.answers.append(str(tmp_path / "mine"))
+    panel.ui.exportButton.click()
+    assert len(asked) == 1
+    assert ((tmp_path / "mine.stl").read_bytes() == b"the old one") == kept
+    FileDialog.answers.append(str(tmp_path / "mine.stl"))  # here the dialog itself asked
+    panel.ui.exportButton.click()
+    assert len(asked) == 1
+
+
+def test_a_model_node_on_request(host):
+    logic = host.code.SkinSegLogic()
+    parent = linear(np.diag([-1.0, 1.0, 1.0, 1.0]))
+    node = logic.process(volume_node(small_scan(), parent))
+    for segment_id in ("Head", "Skin"):
+        model = logic.makeModel(node, segment_id)
+        assert model.IsA("vtkMRMLModelNode")
+        assert model.GetTransformNodeID() == parent.GetID()
+        assert model.GetPolyData().GetNumberOfPoints() == len(shown(node, segment_id))
+    with pytest.raises(SceneError, match="no segment"):
+        logic.makeModel(node, "Nose")
 
 
 @pytest.mark.parametrize(
@@ -341,13 +470,16 @@ def run_logic(host, path):
 def test_cranium_through_the_logic(host, cranium_path, tmp_path):
     node, result = run_logic(host, cranium_path)
     assert result.head.closed
-    assert 2500 < result.mask.volume_ml < 6000
+    assert 3100 < result.mask.volume_ml < 3400
+    assert result.head.volume_ml == pytest.approx(result.mask.volume_ml, rel=0.01)
+    assert mrml.restore_surface(node) == ("Head", "Skin")
     path = host.code.SkinSegLogic().export(node, tmp_path / "cranium.stl")
     points, count, tag = read_points(path)
     assert (tag, count) == ("LPS", len(result.head.triangles))
-    extent = np.ptp(points, axis=0)
-    assert (extent > 120).all()
-    assert (extent < 300).all()
+    width, depth, height = np.ptp(points, axis=0)
+    assert 185 < width < 200  # ear to ear
+    assert 215 < depth < 235  # nose to occiput; the pillow begins right behind
+    assert 155 < height < 163
 
 
 SCANS = (
@@ -366,4 +498,4 @@ def test_real_scans_through_the_logic(host, skinseg_data, name):
     node, result = run_logic(host, path)
     assert result.head.closed
     assert result.mask.volume_ml > 1000
-    assert mrml.restore_surface(node) == ("Head",)
+    assert mrml.restore_surface(node) == ("Head", "Skin")
