@@ -12,22 +12,26 @@ import numpy as np
 import pytest
 import trimesh
 from command import names, skinseg
-from SkinSegLib.core import transform_points
+from SkinSegLib.core import distance_to, transform_points
 from SkinSegLib.scan import read
 from SkinSegLib.segmentation import segment
+from SkinSegLib.surface import build
 
-#: Scans with plausible ranges: volume in mL, and extents in mm from left to right and from
-#: anterior to posterior, shoulders and couch included where the scan shows them.
+#: Scans with what was measured when the ranges were set: volume in mL, extents in mm from left to
+#: right, from front to back and from top to bottom; shoulders, and the couch of chd_phantom,
+#: included. That couch is a known fault of the classical engine: the child lies on it.
 SCANS = {
-    "volumes/unc_cthead.nrrd": ((3000, 4500), (150, 220), (200, 270)),
-    "volumes/vhm_head_8bit.nrrd": ((4000, 6000), (150, 480), (180, 280)),
-    "volumes/dicom2stl_ct_head.nrrd": ((3800, 5200), (150, 200), (190, 260)),
-    "volumes/chd_phantom.nrrd": ((5000, 13000), (300, 500), (200, 300)),
-    "volumes/dicom2stl_ct_example.nrrd": ((2000, 3500), (140, 240), (180, 280)),
-    "dicom/weasis_headneck": ((7000, 10000), (250, 280), (200, 280)),
-    "dicom/keinos_head.zip": ((2300, 3600), (140, 210), (180, 240)),
-    "dicom/ge_tilt": ((2500, 4200), (140, 220), (180, 260)),
+    "volumes/unc_cthead.nrrd": (3785, (171, 227, 222)),
+    "volumes/vhm_head_8bit.nrrd": (4914, (348, 216, 234)),
+    "volumes/dicom2stl_ct_head.nrrd": (4487, (180, 231, 235)),
+    "volumes/chd_phantom.nrrd": (11862, (474, 261, 330)),
+    "volumes/dicom2stl_ct_example.nrrd": (2722, (200, 247, 104)),
+    "dicom/weasis_headneck": (8804, (277, 265, 295)),
+    "dicom/keinos_head.zip": (2962, (188, 195, 146)),
+    "dicom/ge_tilt": (3372, (197, 209, 188)),
 }
+#: The radiotherapy scans, shared out so that a failure is told before the last one is done.
+BATCHES = 12
 
 
 def run(path: Path, folder: Path, *more: str) -> tuple[dict, trimesh.Trimesh]:
@@ -45,6 +49,13 @@ def run(path: Path, folder: Path, *more: str) -> tuple[dict, trimesh.Trimesh]:
     assert report["triangles"] == len(mesh.faces)
     assert report["volume_ml"] == pytest.approx(mesh.volume / 1000, rel=1e-3)
     return report, mesh
+
+
+@pytest.fixture(scope="module")
+def cranium(cranium_path):
+    """The scan and its mask."""
+    volume = read(cranium_path)
+    return volume, segment(volume).voxels > 0
 
 
 def test_cranium_through_the_command(cranium_path, tmp_path):
@@ -66,10 +77,9 @@ def test_cranium_through_the_command(cranium_path, tmp_path):
     assert abs(nose[0] - mesh.bounds[:, 0].mean()) < 12
 
 
-def test_both_ears_of_the_cranium_are_whole(cranium_path):
+def test_both_ears_of_the_cranium_are_whole(cranium):
     """Every voxel of tissue where the ears are, in two boxes drawn by hand around them."""
-    volume = read(cranium_path)
-    mask = segment(volume).voxels > 0
+    volume, mask = cranium
     tissue = np.argwhere(volume.voxels >= -480)
     ras = transform_points(volume.ijk_to_ras, tissue[:, ::-1])
     found = mask[tuple(tissue.T)]
@@ -80,15 +90,48 @@ def test_both_ears_of_the_cranium_are_whole(cranium_path):
         assert found[box].all()
 
 
+def test_neither_holder_nor_pillow_of_the_cranium_is_taken_in(cranium):
+    """Both are sheets some mm thin; behind the ears (A < 70 mm) the head has no thin part.
+
+    Thin is what an opening with a ball of 4 mm takes away, half a voxel allowed for the rounding.
+    """
+    volume, head = cranium
+    spacing = volume.spacing[::-1]
+
+    def thin_ml(mask):
+        core = distance_to(~np.pad(mask, 1, mode="edge"), spacing)[1:-1, 1:-1, 1:-1] > 4.0
+        thin = np.argwhere(mask & (distance_to(core, spacing) > 4.5))
+        behind = transform_points(volume.ijk_to_ras, thin[:, ::-1])[:, 1] < 70
+        return np.count_nonzero(behind) * volume.voxel_volume_ml
+
+    assert thin_ml(head) < 0.5
+    everything = head | (volume.voxels >= -480)
+    assert thin_ml(everything) > 20, thin_ml(
+        everything
+    )  # they are there, and the measure sees them
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCANS)
 def test_other_scans_through_the_command(skinseg_data, tmp_path, name):
     path = skinseg_data / name
     if not path.exists():
         pytest.skip(f"no {path}")
-    volume, width, depth = SCANS[name]
+    volume_ml, extents_mm = SCANS[name]
     report, mesh = run(path, tmp_path)
     print(f"{name}: {report['volume_ml']:.0f} mL, extents {mesh.extents.round()} mm")
-    assert volume[0] < report["volume_ml"] < volume[1]
-    assert width[0] < mesh.extents[0] < width[1]
-    assert depth[0] < mesh.extents[1] < depth[1]
+    assert report["volume_ml"] == pytest.approx(volume_ml, rel=0.05)
+    np.testing.assert_allclose(mesh.extents, extents_mm, rtol=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_every_radiotherapy_scan_gives_a_closed_surface(skinseg_data, batch):
+    """Head and neck at 3 to 5 mm: too coarse to judge a face by, good to show what breaks."""
+    paths = sorted((skinseg_data / "openkbp").glob("pt_*[0-9].nrrd"))
+    assert len(paths) == 120
+    for path in paths[batch::BATCHES]:
+        volume = read(path)
+        mesh = build(segment(volume), volume)
+        assert mesh.closed, path.name
+        assert mesh.volume_ml > 500, path.name
