@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import json
 import struct
 import time
@@ -14,6 +16,7 @@ from command import LIBRARY, STAGES, names, skinseg, write_scan
 from SkinSegLib import cli
 from SkinSegLib.cli import main
 from SkinSegLib.segmentation import ENGINES
+from SkinSegLib.segmentation.labelmap import FORMATS as LABELMAPS
 from SkinSegLib.surface import FORMATS
 
 JSON_KEYS = {
@@ -270,7 +273,7 @@ def test_series_reaches_the_reader(scan: Path, capsys: pytest.CaptureFixture[str
         (["segment", "a.nrrd", "-o", "a.stl", "--engine", "magic"], "invalid choice"),
         (["segment", "a.nrrd", "-o", "a.stl", "--device", "tpu"], "none of auto, cpu"),
         (["segment", "a.nrrd", "-o", "b.stl", "--mask", "./a.nrrd"], "the scan itself"),
-        (["segment", "a", "-o", "b.stl", "--mask", "m.mha", "--json", "x/../b.stl"], "end in"),
+        (["demo", "--series", "3"], "--series needs an INPUT"),
         (["info"], "required"),
     ],
 )
@@ -283,25 +286,34 @@ def test_bad_usage(arguments: list[str], words: str, capsys: pytest.CaptureFixtu
     assert "usage:" in err
 
 
-def test_two_outputs_of_one_name(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(
-            [
-                "segment",
-                "a",
-                "-o",
-                "b.ply",
-                "--mask",
-                "m.nrrd",
-                "--json",
-                "r.json",
-                "--preview",
-                "r.png",
-            ]
-        )
-        main(["segment", "m.mha", "-o", "b.ply", "--mask", "m.mha"])
-    assert ended.value.code == 2
-    assert "the scan itself" in capsys.readouterr().err
+def test_scan_behind_another_spelling_is_no_output(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link.nrrd").symlink_to(scan)
+    monkeypatch.chdir(tmp_path)
+    for mask in ("link.nrrd", f"../{tmp_path.name}/link.nrrd"):
+        with pytest.raises(SystemExit) as ended:
+            main(["segment", str(scan), "-o", "s.stl", "--mask", mask])
+        assert ended.value.code == 2
+        assert "an output is the scan itself" in capsys.readouterr().err
+    assert names(tmp_path) == ["link.nrrd"]
+
+
+def test_two_outputs_cannot_be_one_file() -> None:
+    """Each option takes endings of its own, so that no check of the names is needed."""
+    segment = cli.build_parser()._subparsers._group_actions[0].choices["segment"]
+    takes: dict[str, set[str]] = {}
+    for action in segment._actions:
+        if action.dest in ("output", "mask", "json", "preview"):
+            takes[action.dest] = set()
+            for ending in (*FORMATS, *LABELMAPS, ".seg.nrrd", ".json", ".png"):
+                with contextlib.suppress(argparse.ArgumentTypeError):
+                    action.type(f"x{ending}")
+                    takes[action.dest].add(ending)
+    assert takes["output"] == set(FORMATS)
+    assert takes["mask"] == {*LABELMAPS, ".seg.nrrd"}
+    assert takes["json"] == {".json"}
+    assert takes["preview"] == {".png"}
 
 
 def test_choices_are_those_of_the_engines() -> None:
