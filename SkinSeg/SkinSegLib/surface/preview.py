@@ -102,10 +102,11 @@ def _render(
             raise
     if child.returncode == 0 and picture:
         return picture
-    if child.returncode == 1:  # a Python exception; a crash has another status
-        last = complaints.decode(errors="replace").strip().splitlines()[-1:]
+    last = "".join(complaints.decode(errors="replace").strip().splitlines()[-1:])
+    # A Python exception; a crash has another status. VTK before 9.5 needs libX11 to be imported.
+    if child.returncode == 1 and not last.startswith("ImportError"):
         raise OutputError(
-            f"The preview picture could not be rendered ({''.join(last) or 'no reason given'}). "
+            f"The preview picture could not be rendered ({last or 'no reason given'}). "
             "Leave the preview out, or report this."
         )
     return None
