@@ -16,7 +16,6 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
-from SkinSegLib import mrml
 from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError, failure_text
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
@@ -52,13 +51,15 @@ class SkinSeg(ScriptedLoadableModule):
             "SkinSeg is free software under the Apache License 2.0. It builds on 3D Slicer, VTK, "
             "SimpleITK, SciPy and NumPy."
         )
-        slicer.app.connect("startupCompleted()", startUp)
+        slicer.app.connect("startupCompleted()", registerSampleData)
+        slicer.app.connect("startupCompleted()", watchScene)
 
 
-def startUp():
-    """Once Slicer runs: offer the phantom, and look after our surfaces in every scene."""
-    registerSampleData()
-    mrml.watch_scene()
+def watchScene():
+    """Have our surfaces back in scenes that are loaded, and gone with their segmentations."""
+    from SkinSegLib.mrml import watch_scene
+
+    watch_scene()
 
 
 def registerSampleData():
@@ -85,6 +86,7 @@ def loadPhantom(source=None):
     What goes wrong is shown, and raised again for the caller.
     """
     with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+        from SkinSegLib import mrml
         from SkinSegLib.training.phantom import make_phantom
 
         node = mrml.add_volume(make_phantom().volume, "SkinSegPhantom")
@@ -140,7 +142,7 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.ui.progressBar.visible = False
         self.logic = SkinSegLogic()
-        mrml.watch_scene()  # again: the module may have been added after the start
+        watchScene()  # again: the module may have been added after the start
         slicer.app.connect("lastWindowClosed()", self.logic.cancel)
 
         scene = slicer.mrmlScene
@@ -345,6 +347,8 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
         :raises SkinSegError: with a message for the user; Cancelled after cancel(). Then the
             scene is as it was.
         """
+        from SkinSegLib import mrml
+
         if self._running:
             raise SceneError("A segmentation is running already. Wait for it, or cancel it.")
         if options is None:
@@ -368,12 +372,16 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
 
     def export(self, segmentationNode, path, segmentId="Head", space="LPS"):
         """Write the closed surface of a segment to a .stl, .ply, .obj or .vtp file (mm)."""
+        from SkinSegLib import mrml
+
         if segmentationNode is None:
             raise SceneError("There is no segmentation to export. Segment a volume first.")
         return mrml.export_surface(segmentationNode, path, segmentId, space)
 
     def makeModel(self, segmentationNode, segmentId="Head"):
         """Add a segment's closed surface to the scene as a vtkMRMLModelNode, which is returned."""
+        from SkinSegLib import mrml
+
         return mrml.add_model(segmentationNode, segmentId)
 
 
@@ -389,6 +397,7 @@ class SkinSegTest(ScriptedLoadableModuleTest):
     def _head(self):
         """A small, noisy ball of tissue in air, with an ear on the patient's left only."""
         import numpy as np
+        from SkinSegLib import mrml
         from SkinSegLib.core import CTVolume
 
         spacing, shape = np.array([2.5, 2.5, 3.0]), (72, 88, 76)
@@ -405,6 +414,7 @@ class SkinSegTest(ScriptedLoadableModuleTest):
 
     def test_segments_the_head(self):
         import numpy as np
+        from SkinSegLib import mrml
 
         volume, truth = self._head()
         node = SkinSegLogic().process(volume)
@@ -433,6 +443,8 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         self.assertGreater(low, -73)
 
     def test_scene_comes_back_from_a_file(self):
+        from SkinSegLib import mrml
+
         volume, _truth = self._head()
         SkinSegLogic().process(volume)
         with tempfile.TemporaryDirectory() as folder:

@@ -138,6 +138,18 @@ def test_without_a_watch_saving_leaves_them_out_too(both, empty_scene, tmp_path)
     assert keepers() == []
 
 
+def test_a_surface_that_was_left_behind_in_a_file_goes_when_it_is_loaded(
+    both, empty_scene, tmp_path
+):
+    empty_scene.RemoveNode(both[0])
+    assert empty_scene.WriteToMRB(str(tmp_path / "old.mrb"), None, None)
+    assert len(models_in(tmp_path / "old.mrb")) == 2
+    watch = mrml.watch_scene()
+    assert empty_scene.ReadFromMRB(str(tmp_path / "old.mrb"), True, None)
+    assert keepers() == []
+    watch.close()
+
+
 def test_a_deleted_segments_surface_is_saved_no_more(watch, both, empty_scene, tmp_path):
     node, _meshes = both
     node.GetSegmentation().RemoveSegment("Head")
