@@ -451,7 +451,7 @@ class SkinSegTest(ScriptedLoadableModuleTest):
             path = mrml.save_scene(os.path.join(folder, "scene.mrb"))
             nodes = mrml.load_scene(path)
         self.assertEqual(len(nodes), 1)
-        self.assertIn("Head", mrml.restore_surface(nodes[0]))
+        self.assertEqual(mrml.restore_surface(nodes[0]), ("Head", "Skin"))
 
     def test_cancelling_leaves_the_scene_alone(self):
         volume, _truth = self._head()
