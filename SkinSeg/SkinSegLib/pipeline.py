@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import segmentation, surface
-from .core import CTVolume, Progress, SkinMask, SkinMesh
+from .core import CTVolume, LayerTooThinError, Progress, SkinMask, SkinMesh
 
 #: Thickness of the skin layer in mm unless the user chooses another (DESIGN section 1).
 DEFAULT_LAYER_MM = 2.0
@@ -23,14 +23,16 @@ class JobOptions:
     """What can be chosen for the job as a whole.
 
     ``layer_mm``: thickness of the skin layer in mm. ``layer_voxels``, ``layer_mesh``: whether to
-    make the layer as a labelmap, and as a closed shell. Raises SurfaceError for a thickness that
-    makes no sense.
+    make the layer as a labelmap, and as a closed shell; ``layer_mesh_required``: whether the job
+    fails where the scan's voxels are too coarse for the shell, or goes on without. Raises
+    SurfaceError for a thickness that makes no sense.
     """
 
     segment: segmentation.SegmentOptions = field(default_factory=segmentation.SegmentOptions)
     layer_mm: float = DEFAULT_LAYER_MM
     layer_voxels: bool = True
     layer_mesh: bool = True
+    layer_mesh_required: bool = True
 
     def __post_init__(self) -> None:
         surface.SurfaceOptions(layer_mm=self.layer_mm)
@@ -73,7 +75,11 @@ def compute(
     part = next(parts)
     if options.layer_mesh:
         shell = surface.SurfaceOptions(layer_mm=options.layer_mm)
-        layer = surface.build(mask, scan, shell, part, solid=head)
+        try:
+            layer = surface.build(mask, scan, shell, part, solid=head)
+        except LayerTooThinError:
+            if options.layer_mesh_required:
+                raise
     part = next(parts)
     if options.layer_voxels:
         with part.stage("Layer", 1.0):

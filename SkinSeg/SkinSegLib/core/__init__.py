@@ -5,6 +5,7 @@ from .distance import distance_to
 from .errors import (
     Cancelled,
     GeometryError,
+    LayerTooThinError,
     MissingPackageError,
     OutputError,
     ScanReadError,
@@ -29,6 +30,7 @@ __all__ = [
     "Finding",
     "FindingKind",
     "GeometryError",
+    "LayerTooThinError",
     "MissingPackageError",
     "OutputError",
     "Progress",

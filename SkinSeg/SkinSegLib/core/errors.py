@@ -26,6 +26,10 @@ class SurfaceError(SkinSegError):
     """No closed surface can be made from a mask."""
 
 
+class LayerTooThinError(SurfaceError):
+    """The scan's voxels are too coarse for a shell of the thickness that was asked for."""
+
+
 class OutputError(SkinSegError):
     """A result cannot be written, or what was written does not read back as it should."""
 

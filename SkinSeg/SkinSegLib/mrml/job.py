@@ -18,7 +18,8 @@ def segment_volume(
 ) -> tuple[Any, JobResult]:
     """From a vtkMRMLScalarVolumeNode to a new vtkMRMLSegmentationNode and what was computed.
 
-    The segment Skin needs the layer's voxels, so these are made whatever ``options`` say. The
+    The segment Skin needs the layer's voxels, so these are made whatever ``options`` say; where
+    slices are too thick for its shell, Slicer makes its surface from the voxels. The
     scene is only touched at the end, in one go: a run that fails or is cancelled, or whose volume
     goes away, leaves the scene as it was.
 
@@ -26,7 +27,7 @@ def segment_volume(
     """
     progress = progress or Progress()
     placed = placed_scan(volume_node)
-    options = replace(options or JobOptions(), layer_voxels=True)
+    options = replace(options or JobOptions(), layer_voxels=True, layer_mesh_required=False)
     result = compute(placed.scan, options, progress)
     assert result.layer_voxels is not None
     progress.check()

@@ -29,7 +29,8 @@ def build(
     one is wanted.
 
     Raises GeometryError if the grids differ, SurfaceError if there is nothing to mesh or the
-    result is not closed, Cancelled if the user says so.
+    result is not closed (LayerTooThinError if the voxels are too coarse for the layer), Cancelled
+    if the user says so.
     """
     options = options or SurfaceOptions()
     progress = progress or Progress()

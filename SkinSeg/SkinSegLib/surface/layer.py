@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import (
+    LayerTooThinError,
     Progress,
     SkinMask,
     SkinMesh,
-    SurfaceError,
     bounding_box,
     distance_to,
     spacing_of,
@@ -56,7 +56,7 @@ def shell(
     Where the scan cuts the patient the shell is open: its cut is a flat ring. ``field`` is the one
     that ``solid`` was made from. ``layer_mm`` is the wall's thickness.
 
-    Raises SurfaceError if the layer is too thin for the scan's voxels.
+    Raises LayerTooThinError if the scan's voxels are too coarse for it.
     """
     field, ijk_to_ras = _refined(field, mask.ijk_to_ras, layer_mm)
     inside = field.values > 0
@@ -176,15 +176,15 @@ def _refined(
 ) -> tuple[Field, NDArray[np.float64]]:
     """The field on a grid fine enough for the layer, interpolated linearly, and that grid.
 
-    Index u of the old grid is ``factor`` * u of the new one. Raises SurfaceError if that grid
-    would be too large.
+    Index u of the old grid is ``factor`` * u of the new one. Raises LayerTooThinError if that
+    grid would be too large.
     """
     spacing = spacing_of(ijk_to_ras)[::-1]
     if _refined_size(field, spacing, layer_mm) > _MOST_VOXELS:
         thinnest = layer_mm
         while _refined_size(field, spacing, thinnest) > _MOST_VOXELS:
             thinnest += 0.1
-        raise SurfaceError(
+        raise LayerTooThinError(
             f"A skin layer of {layer_mm:g} mm is too thin for a scan of this size with voxels of "
             f"{' x '.join(f'{size:.2g}' for size in spacing[::-1])} mm. "
             f"Choose a layer of {thinnest:.1f} mm or more."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command import write_scan
 from SkinSegLib import scan
-from SkinSegLib.core import Cancelled, CTVolume, Progress, SurfaceError
+from SkinSegLib.core import Cancelled, CTVolume, LayerTooThinError, Progress, SurfaceError
 from SkinSegLib.pipeline import JobOptions, compute
 from SkinSegLib.surface import layer
 
@@ -73,3 +73,13 @@ def test_cancelling_within_the_layer(
     with pytest.raises(Cancelled):
         compute(volume, JobOptions(layer_mm=6.0, **chosen), Progress(report, lambda: bool(asked)))
     assert asked
+
+
+def test_a_layer_too_thin_for_the_voxels(volume: CTVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "_MOST_VOXELS", 100_000)
+    with pytest.raises(LayerTooThinError, match="Choose a layer of"):
+        compute(volume, JobOptions(layer_mm=0.5))
+    result = compute(volume, JobOptions(layer_mm=0.5, layer_mesh_required=False))
+    assert result.layer is None
+    assert result.head.closed
+    assert result.layer_voxels is not None

@@ -170,10 +170,10 @@ def test_orderly_failure_of_the_renderer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = tmp_path / "python"
-    failing.write_text("#!/bin/sh\necho 'ImportError: no vtk' >&2\nexit 1\n")
+    failing.write_text("#!/bin/sh\necho 'ValueError: odd mesh' >&2\nexit 1\n")
     failing.chmod(0o755)
     monkeypatch.setattr(preview.sys, "executable", str(failing))
-    with pytest.raises(OutputError, match=r"could not be rendered \(ImportError: no vtk\)"):
+    with pytest.raises(OutputError, match=r"could not be rendered \(ValueError: odd mesh\)"):
         render_views(HEAD, tmp_path / "skin.png")
 
 
