@@ -22,8 +22,8 @@ from .field import EPSILON, FULL, End, Field
 _PIECE = 0.6
 #: The inner wall needs about two grid steps within the layer, or it would touch the outer one.
 _STEPS_PER_LAYER = 2.0
-#: Most voxels of a refined grid: about 1 GB at the peak.
-_MOST_VOXELS = 60_000_000
+#: Most voxels of a refined grid: head, shoulders and couch at 1.5 mm with a layer of 2 mm.
+_MOST_VOXELS = 100_000_000
 #: Distances that are looked up between two chances to cancel.
 _CHUNK = 100_000
 
@@ -63,10 +63,12 @@ def shell(
     wall = _depth(inside, field.origin, ijk_to_ras, solid, layer_mm, progress)
     # Full value at half depth: the outer half of the layer keeps the skin's own field.
     np.subtract(layer_mm, wall, out=wall)
-    np.clip(wall * np.float32(2 * FULL / layer_mm), -FULL, FULL, out=wall)
+    wall *= np.float32(2 * FULL / layer_mm)
+    np.clip(wall, -FULL, FULL, out=wall)
     wall[np.abs(wall) < EPSILON] = EPSILON
     np.minimum(wall, field.values, out=wall)
-    values = np.where(inside, wall, field.values).astype(np.int16)
+    np.copyto(wall, field.values, where=~inside)
+    values = wall.astype(np.int16)
     return contour(Field(values, field.origin, field.ends), ijk_to_ras, largest_part=False)
 
 
