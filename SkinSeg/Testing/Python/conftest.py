@@ -29,3 +29,14 @@ def cranium_path() -> Path:
             f"no {path}: install the Debian package invesalius-examples or set SKINSEG_CRANIUM"
         )
     return path
+
+
+@pytest.fixture
+def empty_scene():
+    """The scene of the headless host, empty before and after the test."""
+    from SkinSegLib import mrml
+
+    scene = mrml.ensure_host().mrmlScene
+    scene.Clear()
+    yield scene
+    scene.Clear()

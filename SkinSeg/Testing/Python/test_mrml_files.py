@@ -42,12 +42,7 @@ OUTWARD = np.array([-8.0, 0, 0])
 TIP, NO_TIP = EAR + OUTWARD, NO_EAR - OUTWARD
 
 
-@pytest.fixture(autouse=True)
-def empty_scene():
-    scene = mrml.ensure_host().mrmlScene
-    scene.Clear()
-    yield scene
-    scene.Clear()
+pytestmark = pytest.mark.usefixtures("empty_scene")
 
 
 def in_world(parent, position):

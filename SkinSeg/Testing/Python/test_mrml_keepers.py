@@ -21,12 +21,7 @@ MOVED = rotation(20, 2) @ np.array([[1, 0, 0, 9], [0, 1, 0, -4], [0, 0, 1, 30], 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
-@pytest.fixture(autouse=True)
-def empty_scene():
-    scene = mrml.ensure_host().mrmlScene
-    scene.Clear()
-    yield scene
-    scene.Clear()
+pytestmark = pytest.mark.usefixtures("empty_scene")
 
 
 @pytest.fixture

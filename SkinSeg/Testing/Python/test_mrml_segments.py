@@ -17,12 +17,7 @@ from SkinSegLib.mrml.volumes import vtk_matrix
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
-@pytest.fixture(autouse=True)
-def empty_scene():
-    scene = mrml.ensure_host().mrmlScene
-    scene.Clear()
-    yield scene
-    scene.Clear()
+pytestmark = pytest.mark.usefixtures("empty_scene")
 
 
 def closed_surface(node, segment_id="Head"):

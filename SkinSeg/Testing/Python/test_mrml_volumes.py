@@ -22,12 +22,7 @@ TRANSFORMS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def empty_scene():
-    scene = mrml.ensure_host().mrmlScene
-    scene.Clear()
-    yield scene
-    scene.Clear()
+pytestmark = pytest.mark.usefixtures("empty_scene")
 
 
 def at(scan, position):
