@@ -56,9 +56,7 @@ class NetworkGrid:
 
         Padding counts as air. ``level``: the grey values of air and soft tissue.
         """
-        to_k, to_j, to_i = (
-            _to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True)
-        )
+        to_k, to_j, to_i = (_to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True))
         padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
         contrast = level.tissue - level.air
         top = level.air + GREY_RANGE[1] * contrast
@@ -76,9 +74,7 @@ class NetworkGrid:
 
     def label(self, mask: NDArray[np.uint8]) -> Floats:
         """The share of each cell that a mask (k, j, i; the scan's grid) fills: network_shape."""
-        to_k, to_j, to_i = (
-            _to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True)
-        )
+        to_k, to_j, to_i = (_to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True))
         flat = np.stack([to_j @ (part.astype(np.float32) @ to_i.T) for part in mask])
         return self._to_network(np.tensordot(to_k, flat, axes=(1, 0)))
 
@@ -126,7 +122,8 @@ def _to_cells(voxels: int, cells: int) -> Floats:
     start = np.arange(cells)[:, None] * voxels / cells
     voxel = np.arange(voxels)[None, :]
     overlap = np.minimum(voxel + 1, start + voxels / cells) - np.maximum(voxel, start)
-    return (np.clip(overlap, 0, 1) * cells / voxels).astype(np.float32)
+    matrix: Floats = (np.clip(overlap, 0, 1) * cells / voxels).astype(np.float32)
+    return matrix
 
 
 def _interpolating(position: NDArray[np.float64], count: int) -> Floats:

@@ -1,0 +1,124 @@
+"""One made scene: a head, moved and deformed, among random things, as a random scanner sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from SkinSegLib.segmentation.coarse import Floats
+
+from .effects import scanned
+from .field import SceneField
+from .sources import HeadSource
+from .things import paint_things
+
+#: How often a scan is used with its own surroundings, where it has any.
+_AS_IT_WAS = 0.35
+
+
+@dataclass(frozen=True)
+class Scene:
+    """``grey``: what the network sees, 0..2. ``filled``: share of each cell that is patient.
+
+    ``weight``: how much each cell counts in training, higher at the skin and in contacts.
+    ``source``, ``things``: what it was made from. Arrays are (superior, anterior, right).
+    """
+
+    grey: Floats
+    filled: Floats
+    weight: Floats
+    source: str
+    things: tuple[str, ...]
+
+
+def make_scene(
+    sources: list[HeadSource], seed: int, cells: int = 80, size_mm: float = 3.0
+) -> Scene:
+    """The scene of a seed: a cube of ``cells`` of ``size_mm``. The same every time."""
+    rng = np.random.default_rng([seed, 20])
+    source = _choose(sources, rng)
+    placed = _placing(source, rng, cells, size_mm)
+    filled = np.clip(_moved(source.filled, placed), 0, 1)
+    field = SceneField(filled, size_mm)
+    if not (filled >= 0.5).any():
+        filled = np.zeros_like(filled)
+        return Scene(filled, filled, np.ones_like(filled), source.name, ())
+    things: list[str] = []
+    if source.around is not None and rng.random() < _AS_IT_WAS:
+        grey = np.maximum(_moved(source.around, placed), 0)
+        field.things = np.where(filled < 0.5, grey, 0).astype(np.float32)
+        things.append("own")
+    else:
+        patient = np.maximum(_moved(source.grey, placed), 0)
+        things = paint_things(field, rng)
+        grey = patient + (1 - filled) * field.things
+    seen, measured = scanned(grey, size_mm, rng)
+    # What the scan did not measure cannot be patient in it.
+    return Scene(seen, filled * measured, _weight(field), source.name, tuple(things))
+
+
+def _choose(sources: list[HeadSource], rng: np.random.Generator) -> HeadSource:
+    """The few finely resolved heads as often as all the coarse ones together."""
+    fine = [s for s in sources if s.around is not None]
+    made = [s for s in sources if s.name.startswith("phantom")]
+    coarse = [s for s in sources if s.around is None and not s.name.startswith("phantom")]
+    groups = [(g, w) for g, w in ((fine, 0.4), (coarse, 0.4), (made, 0.2)) if g]
+    shares = np.array([w for _, w in groups])
+    group = groups[int(rng.choice(len(groups), p=shares / shares.sum()))][0]
+    return group[int(rng.integers(len(group)))]
+
+
+def _placing(
+    source: HeadSource, rng: np.random.Generator, cells: int, size_mm: float
+) -> NDArray[np.float64]:
+    """Where each cell of the scene comes from: (3, cells, cells, cells) indices in the source."""
+    angles = rng.normal(0, 0.22, 3)
+    if rng.random() < 0.1:
+        angles = rng.uniform(-np.pi, np.pi, 3)
+    matrix = np.eye(3)
+    for axis, angle in enumerate(angles):
+        a, b = (n for n in range(3) if n != axis)
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    child = rng.random() < 0.15
+    size = rng.uniform(0.6, 0.85) if child else rng.uniform(0.88, 1.15)
+    scale = size * rng.uniform(0.93, 1.07, 3)
+    shear = np.eye(3) + np.triu(rng.normal(0, 0.05, (3, 3)), 1)
+    matrix = matrix @ shear @ np.diag(1 / scale)
+    if rng.random() < 0.5:
+        matrix[:, 2] *= -1  # left and right of a head are alike; the label moves with it
+    if rng.random() < 0.06:
+        matrix[:, 0] *= -1
+    extent = np.array(source.filled.shape) * source.spacing
+    # Mostly the whole head; in part only some of it, as in a small field of view.
+    room = np.maximum(extent - cells * size_mm * 0.6, 40) / 2
+    centre = extent / 2 + rng.uniform(-1, 1, 3) * room * (1.0 if rng.random() < 0.5 else 0.4)
+    axis_mm = (np.arange(cells) - (cells - 1) / 2) * size_mm
+    places = np.stack(np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij"))
+    mm = np.tensordot(matrix, places, axes=1) + centre[:, None, None, None]
+    spacing = np.array(source.spacing)[:, None, None, None]
+    index: NDArray[np.float64] = mm / spacing - 0.5
+    return index
+
+
+def _moved(values: Floats, index: NDArray[np.float64]) -> Floats:
+    """Values at fractional indices; beyond its end a patient goes on, as in a real body."""
+    from scipy import ndimage
+
+    moved: Floats = ndimage.map_coordinates(values, index, np.float32, order=1, mode="nearest")
+    return moved
+
+
+def _weight(field: SceneField) -> Floats:
+    """1 far from the skin, 3 at it, 6 where something lies against it."""
+    from scipy import ndimage
+
+    near = np.exp(-((field.distance / np.float32(6)) ** 2))
+    size = max(3, 2 * round(4 / field.size_mm) + 1)
+    thing = ndimage.maximum_filter((field.things > 0.1) & (field.distance > 0), size)
+    weight: Floats = (1 + 2 * near + 3 * near * thing).astype(np.float32)
+    return weight

@@ -1,0 +1,303 @@
+"""Training the network on made scenes: deterministic by seed, resumable, on CPU or GPU."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from SkinSegLib.core import Progress, SkinSegError, replacing
+from SkinSegLib.segmentation.architectures import build
+
+from .designs import DESIGNS, Design
+from .scenes import HeadSource, make_scene
+
+if TYPE_CHECKING:
+    import torch
+
+#: Seeds of scenes: validation and evaluation scenes are never trained on.
+VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
+_CHECKPOINT, _BEST = "checkpoint.pt", "best.pt"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a training run is.
+
+    ``output``: folder for checkpoint, log and weights. ``design``: a name in DESIGNS. ``steps``:
+    of one batch each. ``minutes``: stop after that much time, None for no limit. ``device``:
+    "cpu", "cuda", "cuda:N". ``workers``: processes that make scenes. ``resume``: go on from the
+    folder's checkpoint. ``validate_every``: steps; ``patience``: validations without a better
+    score before training stops early. Raises SkinSegError for values that make no sense.
+    """
+
+    output: Path
+    design: str = "residual-3mm"
+    steps: int = 4000
+    minutes: float | None = None
+    device: str = "cpu"
+    seed: int = 0
+    workers: int = 1
+    resume: bool = False
+    batch: int = 2
+    learning_rate: float = 2e-3
+    validate_every: int = 100
+    patience: int = 15
+    validation_scenes: int = 24
+
+    def __post_init__(self) -> None:
+        if self.design not in DESIGNS:
+            raise SkinSegError(
+                f"There is no design {self.design!r}. Choose one of {', '.join(DESIGNS)}."
+            )
+        if min(self.steps, self.batch, self.validate_every, self.patience) < 1:
+            raise SkinSegError("Steps, batch, validation interval and patience must be at least 1.")
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside the weights."""
+
+    step: int = 0
+    best: float = float("-inf")
+    best_step: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    sources: list[HeadSource],
+    validation: list[HeadSource],
+    options: TrainOptions,
+    progress: Progress | None = None,
+) -> Path:
+    """Train a design and return the file of the best weights (a state dict).
+
+    ``options.output`` also holds ``log.csv`` (step, loss, validation Dice, learning rate,
+    seconds) and ``recipe.json``. Progress stage: Train. The learning rate follows one cosine over
+    ``steps``, or over ``minutes`` where given. Raises SkinSegError where a checkpoint does not fit
+    the options, Cancelled with the last checkpoint in place.
+    """
+    import torch
+
+    progress = progress or Progress()
+    design = DESIGNS[options.design]
+    options.output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    device = torch.device(options.device)
+    network = build(design.network, dict(design.arguments)).to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
+    if options.resume:
+        state = _restore(options, network, optimiser)
+    else:
+        state = _State()
+        _write_recipe(options, design, sources)
+    batches = _scene_loader(sources, options, design, state.step * options.batch)
+    held_out = _validation_batches(validation, design, options)
+    started = time.monotonic() - state.seconds
+    patience = options.patience * options.validate_every
+    losses: list[float] = []
+    with progress.stage("Train", 1.0):
+        for batch in batches:
+            done = state.step / options.steps
+            state.seconds = time.monotonic() - started
+            if options.minutes is not None:
+                done = max(done, state.seconds / (60 * options.minutes))
+            if done >= 1 or state.step - state.best_step > patience:
+                break
+            progress.update(done)
+            rate = options.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 0.01)
+            rate *= min(1.0, (state.step + 1) / 50)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            losses.append(_step(network, optimiser, [part.to(device) for part in batch]))
+            state.step += 1
+            if state.step % options.validate_every == 0:
+                score = _validate(network, held_out, device)
+                _log(options.output, state, float(np.mean(losses)), score, rate)
+                losses.clear()
+                _keep_best(options.output, network, state, score[0])
+                _keep(options, network, optimiser, state)
+    _keep_best(options.output, network, state, _validate(network, held_out, device)[0])
+    _keep(options, network, optimiser, state)
+    return options.output / _BEST
+
+
+def _keep_best(folder: Path, network: torch.nn.Module, state: _State, dice: float) -> None:
+    if dice > state.best:
+        state.best, state.best_step = dice, state.step
+        _save(network.state_dict(), folder / _BEST)
+
+
+def _scene_loader(
+    sources: list[HeadSource], options: TrainOptions, design: Design, first: int
+) -> Iterator[list[torch.Tensor]]:
+    """Batches of scenes from the ``first`` one on; the same whatever the number of workers."""
+    from torch.utils.data import DataLoader
+
+    indices = range(first, options.steps * options.batch)
+    scenes = _Scenes(sources, options.seed, design, indices)
+    return iter(DataLoader(scenes, batch_size=options.batch, num_workers=options.workers))
+
+
+@dataclass(frozen=True)
+class _Scenes:
+    """A torch map-style data set: the n-th scene of a run."""
+
+    sources: list[HeadSource]
+    seed: int
+    design: Design
+    indices: range
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, n: int) -> tuple[Any, Any, Any]:
+        seed = self.seed * 1_000_000 + self.indices[n]
+        scene = make_scene(self.sources, seed, self.design.cells, self.design.cell_mm)
+        return scene.grey[None], scene.filled[None], scene.weight[None]
+
+
+def _validation_batches(
+    sources: list[HeadSource], design: Design, options: TrainOptions
+) -> list[tuple[Any, Any]]:
+    """Scenes of held-out heads, the same in every run and for every seed."""
+    batches = []
+    for n in range(options.validation_scenes):
+        scene = make_scene(sources, VALIDATION_SEED + n, design.cells, design.cell_mm)
+        batches.append((scene.grey, scene.filled))
+    return batches
+
+
+def _step(
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, batch: list[torch.Tensor]
+) -> float:
+    """One step of gradient descent; the loss before it."""
+    import torch
+
+    network.train()
+    optimiser.zero_grad()
+    loss = loss_of(network(batch[0]), batch[1], batch[2])
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimiser.step()
+    return float(loss.detach())
+
+
+def loss_of(logits: torch.Tensor, filled: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted cross entropy with the share of each cell that is filled, and soft Dice.
+
+    All (batch, 1, cells, cells, cells). Dice keeps small parts of the field from being ignored;
+    the weights make the skin and its contacts count most.
+    """
+    import torch
+    from monai.losses import DiceLoss
+
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, filled, weight)
+    dice: torch.Tensor = DiceLoss(sigmoid=True, smooth_dr=1.0, smooth_nr=1.0)(logits, filled)
+    return entropy + dice
+
+
+def _validate(
+    network: torch.nn.Module, scenes: list[tuple[Any, Any]], device: torch.device
+) -> tuple[float, float]:
+    """Mean Dice and mean number of wrong cells, over held-out scenes."""
+    import torch
+    from monai.metrics import compute_dice
+
+    network.eval()
+    dice, wrong = [], []
+    with torch.inference_mode():
+        for grey, filled in scenes:
+            logits = network(torch.from_numpy(grey)[None, None].to(device))[0, 0].cpu()
+            found, truth = logits > 0, torch.from_numpy(filled) >= 0.5
+            dice.append(float(compute_dice(found[None, None], truth[None, None])))
+            wrong.append(float((found ^ truth).sum()))
+    return float(np.nanmean(dice)), float(np.mean(wrong))
+
+
+def _write_recipe(options: TrainOptions, design: Design, sources: list[HeadSource]) -> None:
+    recipe = {
+        "design": options.design,
+        "network": design.network,
+        "arguments": dict(design.arguments),
+        "cell_mm": design.cell_mm,
+        "cells": design.cells,
+        "seed": options.seed,
+        "batch": options.batch,
+        "steps": options.steps,
+        "minutes": options.minutes,
+        "learning_rate": options.learning_rate,
+        "sources": [source.name for source in sources],
+    }
+    text = json.dumps(recipe, indent=2) + "\n"
+    with replacing(options.output / "recipe.json") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _log(folder: Path, state: _State, loss: float, score: tuple[float, float], rate: float) -> None:
+    """Add a line to log.csv; lines beyond a checkpoint that was resumed from are repeated."""
+    path = folder / "log.csv"
+    new = not path.exists()
+    with path.open("a", encoding="utf-8") as file:
+        if new:
+            file.write("step,loss,dice,wrong_cells,learning_rate,seconds\n")
+        file.write(
+            f"{state.step},{loss:.5f},{score[0]:.5f},{score[1]:.1f},{rate:.2e},"
+            f"{state.seconds:.1f}\n"
+        )
+
+
+def _save(data: Any, path: Path) -> None:
+    import torch
+
+    with replacing(path) as temporary:
+        torch.save(data, temporary)
+
+
+def _keep(
+    options: TrainOptions,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: _State,
+) -> None:
+    """Write the checkpoint that training goes on from after a stop or a crash."""
+    kept = {
+        "design": options.design,
+        "seed": options.seed,
+        "batch": options.batch,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "state": asdict(state),
+    }
+    _save(kept, options.output / _CHECKPOINT)
+
+
+def _restore(
+    options: TrainOptions,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+) -> _State:
+    import torch
+
+    path = options.output / _CHECKPOINT
+    if not path.is_file():
+        raise SkinSegError(
+            f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
+        )
+    kept = torch.load(path, map_location="cpu", weights_only=True)
+    same = {"design": options.design, "seed": options.seed, "batch": options.batch}
+    for name, value in same.items():
+        if kept[name] != value:
+            raise SkinSegError(
+                f"The checkpoint in {options.output} was made with {name} {kept[name]}, not "
+                f"{value}. Use the same one, or another folder."
+            )
+    network.load_state_dict(kept["network"])
+    optimiser.load_state_dict(kept["optimiser"])
+    return _State(**kept["state"])
