@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,12 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
     engine = argparse.ArgumentParser(add_help=False)
     engine.add_argument(
-        "--engine", choices=("auto", "threshold"), default="auto", help="default: the best there is"
+        "--engine",
+        choices=("auto", "network", "threshold"),
+        default="auto",
+        help="default: the best there is",
     )
+    engine.add_argument("--model", metavar="MODEL", help="the network's model: a name, or a folder")
     engine.add_argument(
         "--level", type=_number, metavar="HU", help="grey value of the skin; default: found"
     )
@@ -92,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--device",
         type=_device,
         default="auto",
-        help="auto, cpu, cuda or cuda:N, for engines that can use a GPU; default: auto",
+        help="auto, cpu, cuda, cuda:N or mps, for engines that can use a GPU; default: auto",
     )
     engine.add_argument(
         "--layer",
@@ -199,6 +204,8 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: f
     from .terminal import watched
 
     options = SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device)
+    if chosen.model is not None:
+        options = replace(options, model=chosen.model)
     with watched(sys.stderr) as progress:
         report, written = run_job(
             load, outputs, progress, options, layer_mm=chosen.layer, load_share=load_share
@@ -243,8 +250,8 @@ def _number(text: str) -> float:
 
 
 def _device(text: str) -> str:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N")
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N, mps")
     return text
 
 

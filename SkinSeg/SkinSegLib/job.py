@@ -36,7 +36,7 @@ HEAD_LABEL, LAYER_LABEL = 1, 2
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 
 #: Engines that can compute on a GPU.
-GPU_ENGINES: frozenset[str] = frozenset()
+GPU_ENGINES: frozenset[str] = frozenset({"network"})
 
 #: How much of the whole job loading is, by the time it takes: a scan, and the phantom.
 READ_SHARE, PHANTOM_SHARE = 0.1, 0.85

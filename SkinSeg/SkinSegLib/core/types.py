@@ -26,6 +26,7 @@ class FindingKind(StrEnum):
     THICK_SLICES = "thick slices"
     NOT_A_HEAD = "may not be a head"
     READ_NOTE = "note from reading the scan"
+    COMPUTING_NOTE = "note from computing"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import CTVolume, Progress, SegmentationError, SkinMask
-from .coarse import CoarseGrid
+from ..core import CTVolume, Finding, FindingKind, Progress, SegmentationError, SkinMask
+from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
-from .level import find_level
-from .locate import locate
+from .level import Level, find_level
+from .locate import Location, locate, locate_by
+from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
 from .options import SegmentOptions
 
@@ -37,8 +38,9 @@ def segment(
     """
     options = options or SegmentOptions()
     progress = progress or Progress()
-    # The classical engine is the only one so far, and so the best one for "auto".
-    engine = "threshold" if options.engine == "auto" else options.engine
+    engine = options.engine
+    if engine == "auto":
+        engine = "network" if network_is_there(options.model) else "threshold"
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
@@ -59,7 +61,10 @@ def segment(
         else:
             bone = np.zeros_like(fraction)
         progress.update(0.6)
-        found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
+        if engine == "network":
+            found = _located_by_network(volume, level, options, grid, fraction, progress)
+        else:
+            found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
@@ -70,6 +75,7 @@ def segment(
         cuts = cut_faces(mask, volume.spacing)
         bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
         findings = find(volume, level, mask, cuts, grid, found.contacts, bone_ml)
+        findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in found.notes)
     return SkinMask(
         mask,
         volume.ijk_to_ras,
@@ -80,3 +86,23 @@ def segment(
         findings,
         dict(progress.seconds),
     )
+
+
+def _located_by_network(
+    volume: CTVolume,
+    level: Level,
+    options: SegmentOptions,
+    grid: CoarseGrid,
+    fraction: Floats,
+    progress: Progress,
+) -> Location:
+    from .network import patient_probability
+
+    require_packages()
+    bundle = find_model(options.model)
+    cells, probability, notes = patient_probability(
+        volume, level, bundle, options.device, Progress(is_cancelled=progress.is_cancelled)
+    )
+    progress.update(0.9)
+    found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing)
+    return replace(found, notes=notes)

@@ -1,8 +1,8 @@
-"""Classical localisation on the coarse grid: which tissue is patient, which is some object.
+"""Localisation on the coarse grid: which tissue is patient, which is some object.
 
-Table, holder and tubes are thin where they touch the patient, or do not touch at all: what an
-opening leaves is solid, the solid part with most bone is the head, and a thin part stays with it
-only if it is short, like an ear or a nose.
+By the network's word, or classically: table, holder and tubes are thin where they touch the
+patient, or do not touch at all: what an opening leaves is solid, the solid part with most bone is
+the head, and a thin part stays with it only if it is short, like an ear or a nose.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ Spacing = tuple[float, float, float]
 
 #: How far beyond the opened head a long thin part is kept: what the opening itself rounded off.
 _RIM_MM = 4.0
+#: A part that the network left out is joined again if it reaches no farther than this from the
+#: patient, and if the network gives it at least this probability.
+_REJOIN_MM, _REJOIN_FROM = 8.0, 0.1
 
 
 @dataclass(frozen=True)
 class Location:
     """Patient and objects on the coarse grid, (k, j, i) booleans.
 
-    ``contacts``: where an object was cut from the patient.
+    ``contacts``: where an object was cut from the patient. ``notes``: for the user, on how it was
+    computed.
     """
 
     patient: Bools
     objects: Bools
     contacts: Bools
+    notes: tuple[str, ...] = ()
 
 
 def locate(
@@ -63,6 +68,40 @@ def locate(
     cut = is_object[thin]
     patient = tissue_of_head & ~cut
     return Location(patient, tissue & ~patient, cut & (reach <= 2 * max(spacing)))
+
+
+def locate_by(probability: Floats, fraction: Floats, spacing: Spacing) -> Location:
+    """Tell the patient from objects by what the network says.
+
+    ``probability``: of being patient, ``fraction``: of tissue, both 0..1 on the coarse grid.
+    ``spacing``: mm along k, j, i. What the network's cells are too coarse for (the rim of an ear,
+    the wing of a nose) is joined again where it is short and the network is not sure against it.
+
+    Raises SegmentationError if there is no patient.
+    """
+    from scipy import ndimage
+
+    tissue = fraction >= 0.5
+    parts, count = ndimage.label(tissue & (probability >= 0.5))
+    if count == 0:
+        raise SegmentationError(
+            "The network found no patient in the scan. Choose the series that shows the head, or "
+            "use the engine threshold."
+        )
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    patient = parts == int(np.argmax(sizes))
+    thin, count = ndimage.label(tissue & ~patient)
+    index = np.arange(1, count + 1)
+    # Joined only if all of it is near: a strap or a mask leads away from where it touches.
+    farthest = ndimage.maximum(distance_to(patient, spacing), thin, index) if count else []
+    likely = ndimage.mean(probability, thin, index) if count else []
+    joined = np.zeros(count + 1, bool)
+    joined[1:] = (np.asarray(farthest) <= _REJOIN_MM) & (np.asarray(likely) >= _REJOIN_FROM)
+    patient = patient | joined[thin]
+    objects = tissue & ~patient
+    contacts = objects & (distance_to(patient, spacing) <= 1.5 * max(spacing))
+    return Location(patient, objects, contacts)
 
 
 def _head_core(tissue: Bools, bone: Floats, spacing: Spacing, opening_mm: float) -> Bools:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from ..core import SegmentationError
 
-ENGINES = ("auto", "threshold")
+ENGINES = ("auto", "network", "threshold")
+SHIPPED_MODEL = "skin-ct-head"
 
 
 @dataclass(frozen=True)
 class SegmentOptions:
     """Options of :func:`SkinSegLib.segmentation.segment`; all sizes in mm.
 
-    ``engine``: one of ENGINES; "auto" takes the best one installed. ``level_hu``: grey value of
+    ``engine``: one of ENGINES; "auto" takes the best one installed. ``model``: the network's, by
+    name or as a folder. ``level_hu``: grey value of
     the skin in the scan's own units, None to find it. ``device``: for engines that compute on a
     GPU. ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
@@ -29,6 +31,7 @@ class SegmentOptions:
     engine: str = "auto"
     level_hu: float | None = None
     device: str = "auto"
+    model: str = SHIPPED_MODEL
     opening_mm: float = 5.0
     reach_mm: float = 45.0
     seal_mm: float = 6.0

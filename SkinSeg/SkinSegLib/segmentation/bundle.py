@@ -1,0 +1,275 @@
+"""Models as data: a folder in MONAI Bundle layout, read by us and never evaluated.
+
+``configs/metadata.json`` says in its section "skinseg" which network on the list it is, how coarse
+its cells are and what its weights' SHA-256 is; ``configs/inference.json`` is for MONAI's own
+tools; ``models/model.pt`` holds numbers only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core import OutputError, SegmentationError
+from .architectures import build, check_arguments
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
+#: The largest files that are read: a shipped model has 20 MB at most, a user's own some more.
+_MOST_JSON, _MOST_WEIGHTS = 1_000_000, 200_000_000
+_CELL_MM = (0.5, 10.0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model whose description was checked; its weights are read by :meth:`load_network`.
+
+    ``network``, ``arguments``: see :mod:`.architectures`. ``cell_mm``: size of the cells that it
+    was trained on. ``threshold``: probability from which a cell is patient. ``sha256``: of the
+    weights' file.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    network: str
+    arguments: Mapping[str, Any] = field(hash=False)
+    cell_mm: float
+    threshold: float
+    sha256: str
+
+    def load_network(self, device: str = "cpu") -> torch.nn.Module:
+        """The network with its weights, ready to compute on ``device``.
+
+        Raises SegmentationError if the weights are missing, altered, no plain numbers, or of
+        another network.
+        """
+        import pickle
+
+        import torch
+
+        path = self.folder / WEIGHTS
+        _require_file(path, self.folder, _MOST_WEIGHTS)
+        if _sha256(path) != self.sha256:
+            raise SegmentationError(
+                f"The weights of the model {self.name} are not those that it was made with. "
+                "Install the model again."
+            )
+        network = build(self.network, self.arguments)
+        try:
+            weights = torch.load(path, map_location="cpu", weights_only=True)
+            network.load_state_dict(weights)
+        except (pickle.UnpicklingError, EOFError) as error:
+            raise SegmentationError(
+                f"The weights of the model {self.name} are no plain numbers and were not read. "
+                "Choose another model."
+            ) from error
+        except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
+            raise SegmentationError(
+                f"The weights of the model {self.name} do not fit its network. "
+                "Install the model again."
+            ) from error
+        if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
+            raise SegmentationError(
+                f"The weights of the model {self.name} are not finite numbers. "
+                "Install the model again."
+            )
+        return network.eval().to(device)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read and check a model's description; its weights are not touched yet.
+
+    Raises SegmentationError if it is missing, damaged, holds expressions, or is not for SkinSeg.
+    """
+    metadata = _read_json(folder / METADATA, folder)
+    if (folder / INFERENCE).exists():
+        _read_json(folder / INFERENCE, folder)
+    ours = metadata.get("skinseg")
+    if not isinstance(ours, dict):
+        raise SegmentationError(
+            f"The model in {folder} was not made for SkinSeg. Choose one that was."
+        )
+    try:
+        bundle = Bundle(
+            folder,
+            str(metadata["name"]),
+            str(metadata["version"]),
+            str(ours["network"]),
+            check_arguments(str(ours["network"]), dict(ours["arguments"])),
+            float(ours["cell_mm"]),
+            float(ours["threshold"]),
+            str(ours["weights_sha256"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SegmentationError(
+            f"The description of the model in {folder} is incomplete. Install the model again."
+        ) from error
+    low, high = _CELL_MM
+    if not (low <= bundle.cell_mm <= high and 0 < bundle.threshold < 1):
+        raise SegmentationError(
+            f"The description of the model {bundle.name} has values out of range. "
+            "Install the model again."
+        )
+    return bundle
+
+
+def write_bundle(
+    folder: Path,
+    weights: Path,
+    *,
+    name: str,
+    version: str,
+    network: str,
+    arguments: Mapping[str, Any],
+    cell_mm: float,
+    card: str,
+    licence: str,
+    threshold: float = 0.5,
+) -> Bundle:
+    """Write a model; all of it or nothing. ``weights``: a file with a state dict.
+
+    ``card``: the model card, Markdown; ``licence``: the text of its licence. Raises OutputError
+    if ``folder`` exists already or cannot be written, SegmentationError if the model is unusable.
+    """
+    if folder.exists():
+        raise OutputError(f"{folder} exists already. Choose another name for the model.")
+    arguments = check_arguments(network, arguments)
+    draft = folder.with_name(f".{folder.name}.part")
+    try:
+        for part in ("configs", "models", "docs"):
+            (draft / part).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights, draft / WEIGHTS)
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in arguments.items()}
+        ours = {
+            "network": network,
+            "arguments": plain,
+            "cell_mm": cell_mm,
+            "threshold": threshold,
+            "weights_sha256": _sha256(draft / WEIGHTS),
+        }
+        _write_json(draft / METADATA, _metadata(name, version, ours))
+        _write_json(draft / INFERENCE, _inference(network, plain))
+        (draft / "LICENSE").write_text(licence, encoding="utf-8")
+        (draft / "docs" / "README.md").write_text(card, encoding="utf-8")
+        load_bundle(draft).load_network()
+        draft.rename(folder)
+    except OSError as error:
+        raise OutputError(
+            f"The model cannot be written to {folder} ({error.strerror}). Choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def _metadata(name: str, version: str, ours: Mapping[str, Any]) -> dict[str, Any]:
+    """What MONAI's bundle specification asks for, and our own section."""
+    import monai
+    import numpy
+    import torch
+
+    def grey(kind: str, values: list[float], channel: str) -> dict[str, Any]:
+        return {
+            "type": "image",
+            "format": kind,
+            "num_channels": 1,
+            "spatial_shape": ["*", "*", "*"],
+            "dtype": "float32",
+            "value_range": values,
+            "is_patch_data": False,
+            "channel_def": {"0": channel},
+        }
+
+    return {
+        "name": name,
+        "version": version,
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": numpy.__version__,
+        "task": "Localisation of the patient in head CT and CBCT",
+        "description": "Tells the patient from table, head holder, cushions, masks and tubes.",
+        "intended_use": "Research only. Not a medical device.",
+        "network_data_format": {
+            "inputs": {"image": grey("hounsfield", [0, 2], "grey: 0 air, 1 soft tissue")},
+            "outputs": {"pred": grey("logits", [], "logit of patient")},
+        },
+        "skinseg": dict(ours),
+    }
+
+
+def _inference(network: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A network definition for MONAI's own tools, without a single expression."""
+    size: dict[str, Any] = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1}
+    return {"network_def": {"_target_": network, **size, **arguments}}
+
+
+def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+    _require_file(path, folder, _MOST_JSON)
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SegmentationError(
+            f"The file {path.name} of the model in {folder} is damaged. Install the model again."
+        ) from error
+    if not isinstance(read, dict):
+        raise SegmentationError(
+            f"The file {path.name} of the model in {folder} is damaged. Install the model again."
+        )
+    if _has_expression(read):
+        raise SegmentationError(
+            f"The file {path.name} of the model in {folder} holds expressions, which are programs. "
+            "SkinSeg runs no programs from models. Choose another model."
+        )
+    return read
+
+
+def _has_expression(value: Any) -> bool:
+    """Whether any text in it is one that MONAI's parser would evaluate, or a number is none."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            waiting.extend([*part.keys(), *part.values()])
+        elif isinstance(part, list):
+            waiting.extend(part)
+        elif isinstance(part, str):
+            if part.lstrip().startswith("$"):
+                return True
+        elif isinstance(part, float) and not math.isfinite(part):
+            return True
+    return False
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _require_file(path: Path, folder: Path, most_bytes: int) -> None:
+    """A plain file within the model's folder and of a sane size."""
+    if not path.is_file():
+        raise SegmentationError(
+            f"The model in {folder} lacks its file {path.name}. Install the model again."
+        )
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise SegmentationError(
+            f"The file {path.name} of the model in {folder} leads out of its folder. "
+            "Choose another model."
+        )
+    if path.stat().st_size > most_bytes:
+        raise SegmentationError(
+            f"The file {path.name} of the model in {folder} is too large. Choose another model."
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

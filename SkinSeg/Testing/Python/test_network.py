@@ -1,0 +1,338 @@
+"""Models as data, and the network's way from a scan to a mask."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+from phantom_makers import whole
+from SkinSegLib.core import Cancelled, FindingKind, MissingPackageError, OutputError, Progress
+from SkinSegLib.core import SegmentationError as Refused
+from SkinSegLib.segmentation import SegmentOptions, models, network, segment
+from SkinSegLib.segmentation.architectures import build
+from SkinSegLib.segmentation.bundle import INFERENCE, METADATA, WEIGHTS, load_bundle, write_bundle
+from SkinSegLib.segmentation.level import find_level
+from SkinSegLib.segmentation.locate import locate_by
+from SkinSegLib.training.phantom import make_phantom
+
+
+@functools.cache
+def small_phantom():
+    """A whole head on 3 mm voxels."""
+    return make_phantom(whole())
+
+
+ARGUMENTS = {"channels": (4, 8), "strides": (2,), "num_res_units": 0}
+
+
+def _write(folder, tmp_path, change=None, name="small"):
+    """A model with random weights, or with weights that ``change`` has altered."""
+    import torch
+
+    torch.manual_seed(1)
+    weights = build("UNet", ARGUMENTS).state_dict()
+    if change is not None:
+        change(weights)
+    file = tmp_path / "weights.pt"
+    torch.save(weights, file)
+    return write_bundle(
+        folder,
+        file,
+        name=name,
+        version="0.1",
+        network="UNet",
+        arguments=ARGUMENTS,
+        cell_mm=4.0,
+        card="# A model for tests",
+        licence="None",
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return _write(tmp_path / "model", tmp_path)
+
+
+def _edit(bundle, name, change):
+    path = bundle.folder / name
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_model_comes_back_as_it_was_written(bundle):
+    import torch
+
+    again = load_bundle(bundle.folder)
+    assert again == bundle
+    assert (again.network, dict(again.arguments), again.cell_mm) == ("UNet", ARGUMENTS, 4.0)
+    one, two = bundle.load_network(), again.load_network()
+    assert not one.training
+    grey = torch.rand(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(one(grey), two(grey))
+    assert sorted(p.name for p in bundle.folder.parent.iterdir()) == ["model", "weights.pt"]
+
+
+def test_monai_reads_the_configuration_too(bundle):
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config(str(bundle.folder / INFERENCE))
+    network = parser.get_parsed_content("network_def")
+    assert set(network.state_dict()) == set(bundle.load_network().state_dict())
+    metadata = json.loads((bundle.folder / METADATA).read_text(encoding="utf-8"))
+    for key in ("version", "monai_version", "pytorch_version", "task", "network_data_format"):
+        assert metadata[key]
+
+
+def test_altered_weights_are_refused_before_they_are_read(bundle):
+    path = bundle.folder / WEIGHTS
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Refused, match="not those"):
+        bundle.load_network()
+
+
+def test_weights_with_a_program_in_them_are_refused(bundle, tmp_path):
+    import torch
+
+    planted = tmp_path / "planted"
+
+    class Program:
+        def __reduce__(self):
+            return os.mkdir, (str(planted),)
+
+    path = bundle.folder / WEIGHTS
+    torch.save({"weight": Program()}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    _edit(bundle, METADATA, lambda m: m["skinseg"].update(weights_sha256=digest))
+    with pytest.raises(Refused, match="no plain numbers"):
+        load_bundle(bundle.folder).load_network()
+    assert not planted.exists()
+
+
+def test_weights_of_another_network_are_refused(bundle):
+    def widen(metadata):
+        metadata["skinseg"]["arguments"]["channels"] = [4, 16]
+
+    _edit(bundle, METADATA, widen)
+    with pytest.raises(Refused, match="do not fit"):
+        load_bundle(bundle.folder).load_network()
+
+
+@pytest.mark.parametrize("file", [METADATA, INFERENCE])
+def test_expressions_are_never_evaluated(bundle, tmp_path, file):
+    planted = tmp_path / "planted"
+    text = f"$__import__('os').mkdir({str(planted)!r})"
+    _edit(bundle, file, lambda content: content.update(extra=[{"deep": text}]))
+    with pytest.raises(Refused, match="no programs"):
+        load_bundle(bundle.folder)
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("network", "os.system"),
+        ("arguments", {"channels": [4, 8], "strides": [2]}),
+        ("cell_mm", 0),
+        ("cell_mm", "thick"),
+        ("threshold", 2),
+        ("weights_sha256", None),
+    ],
+)
+def test_unusable_descriptions_are_refused(bundle, key, value):
+    def change(metadata):
+        if value is None:
+            del metadata["skinseg"][key]
+        else:
+            metadata["skinseg"][key] = value
+
+    _edit(bundle, METADATA, change)
+    with pytest.raises(Refused):
+        load_bundle(bundle.folder)
+
+
+def test_missing_damaged_and_foreign_files_are_refused(bundle, tmp_path):
+    outside = tmp_path / "outside.pt"
+    (bundle.folder / WEIGHTS).rename(outside)
+    with pytest.raises(Refused, match=r"lacks its file model\.pt"):
+        bundle.load_network()
+    (bundle.folder / WEIGHTS).symlink_to(outside)
+    with pytest.raises(Refused, match="leads out"):
+        bundle.load_network()
+    (bundle.folder / METADATA).write_text("{", encoding="utf-8")
+    with pytest.raises(Refused, match="damaged"):
+        load_bundle(bundle.folder)
+    (bundle.folder / METADATA).write_text('{"name": "other"}', encoding="utf-8")
+    with pytest.raises(Refused, match="not made for SkinSeg"):
+        load_bundle(bundle.folder)
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path):
+    def spoil(weights):
+        next(iter(weights.values()))[:] = float("nan")
+
+    with pytest.raises(Refused, match="finite"):
+        _write(tmp_path / "model", tmp_path, spoil)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.pt"]
+
+
+def test_a_model_is_never_overwritten(bundle, tmp_path):
+    with pytest.raises(OutputError, match="exists already"):
+        _write(bundle.folder, tmp_path)
+    assert load_bundle(bundle.folder) == bundle
+
+
+def test_a_model_is_found_by_its_folder_and_no_other_is(bundle, tmp_path):
+    assert models.find_model(str(bundle.folder)) == bundle
+    assert models.network_is_there(str(bundle.folder))
+    assert not models.network_is_there(str(tmp_path))
+    with pytest.raises(Refused, match="There is no model"):
+        models.find_model("a-model-that-nobody-ships")
+
+
+def test_without_torch_the_threshold_engine_runs_and_the_network_says_what_it_needs(
+    bundle, monkeypatch
+):
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    phantom = small_phantom()
+    options = SegmentOptions(model=str(bundle.folder))
+    assert segment(phantom.volume, options).engine == "threshold"
+    with pytest.raises(MissingPackageError, match="torch and monai"):
+        segment(phantom.volume, SegmentOptions(engine="network", model=str(bundle.folder)))
+
+
+@pytest.fixture
+def oracle(monkeypatch, bundle):
+    """The network replaced by one that knows the truth of the small phantom."""
+    phantom = small_phantom()
+
+    def predict(bundle, grey, device, multiple, window, progress):
+        grid = network.NetworkGrid.over(phantom.volume, bundle.cell_mm)
+        return grid.label(phantom.truth)
+
+    monkeypatch.setattr(network, "_predict", predict)
+    return phantom, SegmentOptions(engine="network", model=str(bundle.folder))
+
+
+def test_a_network_that_knows_gives_the_exact_head(oracle):
+    phantom, options = oracle
+    mask = segment(phantom.volume, options)
+    assert mask.engine == "network"
+    truth = phantom.truth > 0
+    assert 2 * np.sum((mask.voxels > 0) & truth) / (mask.voxels.sum() + truth.sum()) > 0.99
+
+
+def test_auto_takes_the_network_where_there_is_one(oracle):
+    phantom, options = oracle
+    assert segment(phantom.volume, SegmentOptions(model=options.model)).engine == "network"
+    missing = SegmentOptions(model="a-model-that-nobody-ships")
+    assert segment(phantom.volume, missing).engine == "threshold"
+
+
+def test_the_pass_covers_the_scan_and_windows_give_the_same(bundle, monkeypatch):
+    volume = small_phantom().volume
+    level = find_level(volume)
+    grid, whole, notes = network.patient_probability(volume, level, bundle, "cpu")
+    assert whole.shape == grid.network_shape
+    assert notes == ()
+    assert 0 <= whole.min() < whole.max() <= 1
+    monkeypatch.setattr(network, "_WINDOW", 32)
+    _, windowed, _ = network.patient_probability(volume, level, bundle, "cpu")
+    # Not to the digit: the network normalises over what it sees at once.
+    assert windowed.shape == whole.shape
+    assert np.corrcoef(windowed.ravel(), whole.ravel())[0, 1] > 0.9
+
+
+def test_too_little_memory_falls_back_and_says_so(bundle, monkeypatch):
+    import torch
+
+    real, tried = network._predict, []
+
+    def predict(bundle, grey, device, multiple, window, progress):
+        tried.append((device, window))
+        if device != "cpu":
+            raise torch.OutOfMemoryError("simulated")
+        return real(bundle, grey, device, multiple, window, progress)
+
+    monkeypatch.setattr(network, "_predict", predict)
+    monkeypatch.setattr(network, "choose_device", lambda device: "cuda")
+    volume = small_phantom().volume
+    _, probability, notes = network.patient_probability(volume, find_level(volume), bundle)
+    assert [device for device, _ in tried] == ["cuda", "cuda", "cpu"]
+    assert tried[1][1] < tried[0][1]
+    assert np.isfinite(probability).all()
+    assert "CPU" in notes[0]
+
+
+def test_the_fall_back_is_among_the_findings(oracle, monkeypatch):
+    phantom, options = oracle
+    real = network.patient_probability
+
+    def noted(*arguments):
+        grid, probability, _ = real(*arguments)
+        return grid, probability, ("The memory was too small.",)
+
+    monkeypatch.setattr(network, "patient_probability", noted)
+    findings = segment(phantom.volume, options).findings
+    notes = [f.message for f in findings if f.kind is FindingKind.COMPUTING_NOTE]
+    assert notes == ["The memory was too small."]
+
+
+def test_a_device_that_is_absent_is_an_error():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this computer has a CUDA device")
+    with pytest.raises(Refused, match="no device cuda:0"):
+        network.choose_device("cuda:0")
+    assert network.choose_device("cpu") == "cpu"
+
+
+def test_cancelling_stops_the_pass(bundle):
+    volume = small_phantom().volume
+    stop = Progress(is_cancelled=lambda: True)
+    with pytest.raises(Cancelled):
+        network.patient_probability(volume, find_level(volume), bundle, "cpu", stop)
+
+
+def _scene(shape=(40, 40, 40)):
+    k, j, i = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+    head = (k - 20) ** 2 + (j - 20) ** 2 + (i - 20) ** 2 < 12**2
+    table = (j >= 32) & (j < 36)
+    return head, table
+
+
+def test_what_the_network_calls_an_object_is_cut_off_even_in_contact():
+    head, table = _scene()
+    tissue = (head | table).astype(np.float32)
+    found = locate_by((head & ~table).astype(np.float32), tissue, (2.0, 2.0, 2.0))
+    np.testing.assert_array_equal(found.patient, head & ~table)
+    np.testing.assert_array_equal(found.objects, table)
+    assert found.contacts.any()
+
+
+def test_a_short_thin_part_that_the_network_half_misses_is_joined_and_a_long_one_is_not():
+    head, _ = _scene()
+    ear, strap = np.zeros_like(head), np.zeros_like(head)
+    ear[19:22, 19:22, 32:35] = True
+    strap[20, 20, :8] = True
+    probability = head * 1.0 + 0.3 * ear + 0.3 * (strap & ~head)
+    found = locate_by(
+        probability.astype(np.float32), (head | ear | strap).astype(np.float32), (2.0, 2.0, 2.0)
+    )
+    assert found.patient[ear].all()
+    assert not found.patient[strap & ~head].any()
+
+
+def test_no_patient_is_an_error():
+    head, _ = _scene()
+    with pytest.raises(Refused, match="found no patient"):
+        locate_by(head * np.float32(0.2), head.astype(np.float32), (2.0, 2.0, 2.0))
