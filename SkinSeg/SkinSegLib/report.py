@@ -27,6 +27,7 @@ _SEVERITY = (
     FindingKind.TOUCHES_OBJECT,
     FindingKind.CUT_BY_FIELD_OF_VIEW,
     FindingKind.READ_NOTE,
+    FindingKind.COMPUTING_NOTE,
 )
 _WIDTH = 79
 
