@@ -14,7 +14,7 @@ from .level import Level, find_level
 from .locate import Location, locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
-from .options import SegmentOptions
+from .options import SHIPPED_MODEL, SegmentOptions
 
 #: Block size in mm of the grid on which patient and objects are told apart.
 _COARSE_MM = 2.0
@@ -40,7 +40,9 @@ def segment(
     progress = progress or Progress()
     engine = options.engine
     if engine == "auto":
-        engine = "network" if network_is_there(options.model) else "threshold"
+        # A model that was asked for by name is used, or the user is told why it cannot be.
+        named = options.model != SHIPPED_MODEL
+        engine = "network" if named or network_is_there(options.model) else "threshold"
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):

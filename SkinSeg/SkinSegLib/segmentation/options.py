@@ -15,9 +15,9 @@ SHIPPED_MODEL = "skin-ct-head"
 class SegmentOptions:
     """Options of :func:`SkinSegLib.segmentation.segment`; all sizes in mm.
 
-    ``engine``: one of ENGINES; "auto" takes the best one installed. ``model``: the network's, by
-    name or as a folder. ``level_hu``: grey value of
-    the skin in the scan's own units, None to find it. ``device``: for engines that compute on a
+    ``engine``: one of ENGINES; "auto" takes the network if there is a model, or one is named.
+    ``model``: the network's, by name or as a folder. ``level_hu``: grey value of the skin in the
+    scan's own units, None to find it. ``device``: for engines that compute on a
     GPU. ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
     one (an ear, a nose) is patient. ``seal_mm``: openings narrower than twice this are closed

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,15 +199,15 @@ def test_a_model_is_found_by_its_folder_and_no_other_is(bundle, tmp_path):
         models.find_model("a-model-that-nobody-ships")
 
 
-def test_without_torch_the_threshold_engine_runs_and_the_network_says_what_it_needs(
+def test_without_torch_the_threshold_engine_runs_and_a_named_model_says_what_it_needs(
     bundle, monkeypatch
 ):
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     phantom = small_phantom()
-    options = SegmentOptions(model=str(bundle.folder))
-    assert segment(phantom.volume, options).engine == "threshold"
-    with pytest.raises(MissingPackageError, match="torch and monai"):
-        segment(phantom.volume, SegmentOptions(engine="network", model=str(bundle.folder)))
+    assert segment(phantom.volume).engine == "threshold"
+    for engine in ("auto", "network"):
+        with pytest.raises(MissingPackageError, match="torch and monai"):
+            segment(phantom.volume, SegmentOptions(engine=engine, model=str(bundle.folder)))
 
 
 @pytest.fixture
@@ -230,11 +231,14 @@ def test_a_network_that_knows_gives_the_exact_head(oracle):
     assert 2 * np.sum((mask.voxels > 0) & truth) / (mask.voxels.sum() + truth.sum()) > 0.99
 
 
-def test_auto_takes_the_network_where_there_is_one(oracle):
+def test_auto_takes_the_network_where_a_model_is_named_or_shipped(oracle, monkeypatch):
     phantom, options = oracle
     assert segment(phantom.volume, SegmentOptions(model=options.model)).engine == "network"
-    missing = SegmentOptions(model="a-model-that-nobody-ships")
-    assert segment(phantom.volume, missing).engine == "threshold"
+    with pytest.raises(Refused, match="There is no model"):
+        segment(phantom.volume, SegmentOptions(model="a-model-that-nobody-ships"))
+    folder = Path(options.model)
+    monkeypatch.setattr(models, "resource_path", lambda *parts: folder.joinpath(*parts[2:]))
+    assert segment(phantom.volume).engine == "network"
 
 
 def test_the_pass_covers_the_scan_and_windows_give_the_same(bundle, monkeypatch):
