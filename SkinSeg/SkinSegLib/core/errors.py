@@ -22,6 +22,10 @@ class SegmentationError(SkinSegError):
     """No patient can be found in a scan that was read properly."""
 
 
+class ModelError(SegmentationError):
+    """A model is missing, altered, no model of ours, or one that cannot be used."""
+
+
 class SurfaceError(SkinSegError):
     """No closed surface can be made from a mask."""
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core import SegmentationError
+from ..core import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def architectures() -> tuple[str, ...]:
 def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
     """A network with fresh weights; input and output (batch, 1, cells, cells, cells).
 
-    ``arguments``: whole numbers and lists of them, by MONAI's names. Raises SegmentationError for
+    ``arguments``: whole numbers and lists of them, by MONAI's names. Raises ModelError for
     a network or an argument that is not on the list, or for sizes out of range.
     """
     checked = check_arguments(name, arguments)
@@ -39,11 +39,11 @@ def build(name: str, arguments: Mapping[str, Any]) -> torch.nn.Module:
 
     if name == "UNet":
         if len(checked["strides"]) != len(checked["channels"]) - 1:
-            raise SegmentationError("A UNet has one stride less than channels. Check the model.")
+            raise ModelError("A UNet has one stride less than channels. Check the model.")
         unet: torch.nn.Module = nets.UNet(3, 1, 1, **checked)
         return unet
     if len(checked["blocks_up"]) != len(checked["blocks_down"]) - 1:
-        raise SegmentationError("A SegResNet has one block less up than down. Check the model.")
+        raise ModelError("A SegResNet has one block less up than down. Check the model.")
     segresnet: torch.nn.Module = nets.SegResNet(3, in_channels=1, out_channels=1, **checked)
     return segresnet
 
@@ -57,14 +57,14 @@ def multiple_of(name: str, arguments: Mapping[str, Any]) -> int:
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, lists as tuples. Raises SegmentationError as :func:`build` does."""
+    """The arguments, lists as tuples. Raises ModelError as :func:`build` does."""
     if name not in _ALLOWED:
-        raise SegmentationError(
+        raise ModelError(
             f"The model is built on a network that SkinSeg does not know. "
             f"Known are: {', '.join(_ALLOWED)}. Choose another model."
         )
     if set(arguments) != _ALLOWED[name]:
-        raise SegmentationError(
+        raise ModelError(
             f"The model's network {name} needs just {', '.join(sorted(_ALLOWED[name]))}. "
             "Choose another model, or get this one again."
         )
@@ -81,7 +81,7 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
             or not 1 <= len(numbers) <= _LONGEST
             or not all(least <= n <= _LARGEST for n in numbers)
         ):
-            raise SegmentationError(
+            raise ModelError(
                 f"The model's network has an unusable value for {key}. "
                 "Choose another model, or get this one again."
             )

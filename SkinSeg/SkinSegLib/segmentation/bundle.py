@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core import OutputError, SegmentationError
+from ..core import ModelError, OutputError
 from .architectures import build, check_arguments
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Bundle:
     def load_network(self, device: str = "cpu") -> torch.nn.Module:
         """The network with its weights, ready to compute on ``device``.
 
-        Raises SegmentationError if the weights are missing, altered, no plain numbers, or of
+        Raises ModelError if the weights are missing, altered, no plain numbers, or of
         another network.
         """
         import pickle
@@ -59,7 +59,7 @@ class Bundle:
         path = self.folder / WEIGHTS
         _require_file(path, self.folder, _MOST_WEIGHTS)
         if _sha256(path) != self.sha256:
-            raise SegmentationError(
+            raise ModelError(
                 f"The weights of the model {self.name} are not those that it was made with. "
                 "Install the model again."
             )
@@ -68,17 +68,17 @@ class Bundle:
             weights = torch.load(path, map_location="cpu", weights_only=True)
             network.load_state_dict(weights)
         except (pickle.UnpicklingError, EOFError) as error:
-            raise SegmentationError(
+            raise ModelError(
                 f"The weights of the model {self.name} are no plain numbers and were not read. "
                 "Choose another model."
             ) from error
         except (RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
-            raise SegmentationError(
+            raise ModelError(
                 f"The weights of the model {self.name} do not fit its network. "
                 "Install the model again."
             ) from error
         if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
-            raise SegmentationError(
+            raise ModelError(
                 f"The weights of the model {self.name} are not finite numbers. "
                 "Install the model again."
             )
@@ -88,16 +88,14 @@ class Bundle:
 def load_bundle(folder: Path) -> Bundle:
     """Read and check a model's description; its weights are not touched yet.
 
-    Raises SegmentationError if it is missing, damaged, holds expressions, or is not for SkinSeg.
+    Raises ModelError if it is missing, damaged, holds expressions, or is not for SkinSeg.
     """
     metadata = _read_json(folder / METADATA, folder)
     if (folder / INFERENCE).exists():
         _read_json(folder / INFERENCE, folder)
     ours = metadata.get("skinseg")
     if not isinstance(ours, dict):
-        raise SegmentationError(
-            f"The model in {folder} was not made for SkinSeg. Choose one that was."
-        )
+        raise ModelError(f"The model in {folder} was not made for SkinSeg. Choose one that was.")
     try:
         bundle = Bundle(
             folder,
@@ -110,12 +108,12 @@ def load_bundle(folder: Path) -> Bundle:
             str(ours["weights_sha256"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise SegmentationError(
+        raise ModelError(
             f"The description of the model in {folder} is incomplete. Install the model again."
         ) from error
     low, high = _CELL_MM
     if not (low <= bundle.cell_mm <= high and 0 < bundle.threshold < 1):
-        raise SegmentationError(
+        raise ModelError(
             f"The description of the model {bundle.name} has values out of range. "
             "Install the model again."
         )
@@ -138,7 +136,7 @@ def write_bundle(
     """Write a model; all of it or nothing. ``weights``: a file with a state dict.
 
     ``card``: the model card, Markdown; ``licence``: the text of its licence. Raises OutputError
-    if ``folder`` exists already or cannot be written, SegmentationError if the model is unusable.
+    if ``folder`` exists already or cannot be written, ModelError if the model is unusable.
     """
     if folder.exists():
         raise OutputError(f"{folder} exists already. Choose another name for the model.")
@@ -217,15 +215,15 @@ def _read_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise SegmentationError(
+        raise ModelError(
             f"The file {path.name} of the model in {folder} is damaged. Install the model again."
         ) from error
     if not isinstance(read, dict):
-        raise SegmentationError(
+        raise ModelError(
             f"The file {path.name} of the model in {folder} is damaged. Install the model again."
         )
     if _has_expression(read):
-        raise SegmentationError(
+        raise ModelError(
             f"The file {path.name} of the model in {folder} holds expressions, which are programs. "
             "SkinSeg runs no programs from models. Choose another model."
         )
@@ -256,16 +254,16 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 def _require_file(path: Path, folder: Path, most_bytes: int) -> None:
     """A plain file within the model's folder and of a sane size."""
     if not path.is_file():
-        raise SegmentationError(
+        raise ModelError(
             f"The model in {folder} lacks its file {path.name}. Install the model again."
         )
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise SegmentationError(
+        raise ModelError(
             f"The file {path.name} of the model in {folder} leads out of its folder. "
             "Choose another model."
         )
     if path.stat().st_size > most_bytes:
-        raise SegmentationError(
+        raise ModelError(
             f"The file {path.name} of the model in {folder} is too large. Choose another model."
         )
 

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..core import CTVolume, Finding, FindingKind, Progress, SegmentationError, SkinMask
+from ..core import (
+    CTVolume,
+    Finding,
+    FindingKind,
+    ModelError,
+    Progress,
+    SegmentationError,
+    SkinMask,
+)
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
@@ -38,11 +46,7 @@ def segment(
     """
     options = options or SegmentOptions()
     progress = progress or Progress()
-    engine = options.engine
-    if engine == "auto":
-        # A model that was asked for by name is used, or the user is told why it cannot be.
-        named = options.model != SHIPPED_MODEL
-        engine = "network" if named or network_is_there(options.model) else "threshold"
+    engine = _engine(options)
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
@@ -63,10 +67,18 @@ def segment(
         else:
             bone = np.zeros_like(fraction)
         progress.update(0.6)
+        notes: tuple[str, ...] = ()
         if engine == "network":
-            found = _located_by_network(volume, level, options, grid, fraction, progress)
-        else:
+            try:
+                found = _located_by_network(volume, level, options, grid, fraction, progress)
+            except ModelError as error:
+                if options.engine == "network" or options.model != SHIPPED_MODEL:
+                    raise
+                engine = "threshold"
+                notes = (f"The network could not be used, so the engine threshold was: {error}",)
+        if engine == "threshold":
             found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
+            found = replace(found, notes=notes)
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
@@ -90,6 +102,14 @@ def segment(
     )
 
 
+def _engine(options: SegmentOptions) -> str:
+    """The engine to try first. A model that was named is used, or the user is told why not."""
+    if options.engine != "auto":
+        return options.engine
+    named = options.model != SHIPPED_MODEL
+    return "network" if named or network_is_there(options.model) else "threshold"
+
+
 def _located_by_network(
     volume: CTVolume,
     level: Level,
@@ -102,8 +122,9 @@ def _located_by_network(
 
     require_packages()
     bundle = find_model(options.model)
+    quiet = Progress(is_cancelled=progress.is_cancelled)
     cells, probability, notes = patient_probability(
-        volume, level, bundle, options.device, Progress(is_cancelled=progress.is_cancelled)
+        volume, level, bundle, options.device, quiet, options.workers
     )
     progress.update(0.9)
     found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing)

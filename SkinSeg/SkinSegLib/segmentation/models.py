@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..core import MissingPackageError, SegmentationError, resource_path
+from ..core import MissingPackageError, ModelError, resource_path
 from .bundle import METADATA, Bundle, load_bundle
 
 PACKAGES = ("torch", "monai")
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "monai")
 def find_model(name: str) -> Bundle:
     """The model of a name (shipped) or in a folder.
 
-    Raises SegmentationError if there is none or it is unusable.
+    Raises ModelError if there is none or it is unusable.
     """
     if Path(name).name == name:
         try:
@@ -22,7 +22,7 @@ def find_model(name: str) -> Bundle:
         except MissingPackageError:
             pass  # no shipped model of that name: perhaps a folder beside us
     if not (Path(name) / METADATA).is_file():
-        raise SegmentationError(
+        raise ModelError(
             f"There is no model {name}. Give the name of a shipped model, or a model's folder."
         )
     return load_bundle(Path(name))

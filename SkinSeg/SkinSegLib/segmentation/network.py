@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core import CTVolume, Progress, SegmentationError
 from .architectures import multiple_of
-from .bundle import Bundle
+from .bundle import WEIGHTS, Bundle
 from .coarse import Floats
 from .level import Level
 from .network_grid import NetworkGrid
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Cells along an axis that go through the network at once; a head and shoulders is far below.
 _WINDOW = 192
+#: What PyTorch says of too little memory where it has no exception of its own for it.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def patient_probability(
@@ -26,38 +31,37 @@ def patient_probability(
     bundle: Bundle,
     device: str = "auto",
     progress: Progress | None = None,
+    workers: int | None = None,
 ) -> tuple[NetworkGrid, Floats, tuple[str, ...]]:
     """How likely each cell is patient, 0..1, on the network's grid.
 
     Returns the grid, the probabilities (its network_shape) and notes for the user. ``device``:
-    "auto", "cpu", "cuda", "cuda:N" or "mps". On a GPU it computes in half precision; where its
-    memory is too small, in smaller windows, and then on the CPU, which a note says.
+    "auto", "cpu", "cuda", "cuda:N" or "mps". On a GPU it computes in half precision; where memory
+    is too small, in smaller windows, and then on the CPU, which a note says. ``workers``: the
+    most CPU threads to take, None for PyTorch's own number. The network stays loaded for the next
+    scan.
 
-    Raises SegmentationError if the model is unusable or a device that was asked for is absent,
-    Cancelled.
+    Raises ModelError if the model is unusable, SegmentationError if a device that was asked for
+    is absent or no memory is enough, Cancelled.
     """
-    import torch
-
     progress = progress or Progress()
     chosen = choose_device(device)
     grid = NetworkGrid.over(volume, bundle.cell_mm)
     grey = grid.grey(volume, level)
     progress.update(0.4)
     multiple = multiple_of(bundle.network, bundle.arguments)
-    notes: list[str] = []
-    attempts = [(chosen, _WINDOW)]
+    attempts = [(chosen, _WINDOW), (chosen, _WINDOW // 2)]
     if chosen != "cpu":
-        attempts += [(chosen, _WINDOW // 2), ("cpu", _WINDOW)]
-    for place, window in attempts:
-        try:
-            probability = _predict(bundle, grey, place, multiple, window, progress)
-            break
-        except torch.OutOfMemoryError:
-            if (place, window) == attempts[-1]:
-                raise
-            following = "in smaller windows" if window == _WINDOW else "on the CPU"
-            notes.append(f"The memory of {place} was too small; computed {following} instead.")
-    return grid, probability, tuple(notes[-1:])
+        attempts += [("cpu", _WINDOW), ("cpu", _WINDOW // 2)]
+    with _threads(workers):
+        for n, (place, window) in enumerate(attempts):
+            probability = _fitting(bundle, grey, place, multiple, window, progress)
+            if probability is not None:
+                return grid, probability, _memory_note(chosen, place, n)
+    raise SegmentationError(
+        "There is not enough memory for the network. Close other programs, or use the engine "
+        "threshold."
+    )
 
 
 def choose_device(device: str) -> str:
@@ -68,18 +72,46 @@ def choose_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = device.partition(":")
+    kind, colon, number = device.partition(":")
+    index = int(number) if number.isdecimal() else 0
     there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
+        "cpu": not colon,
+        "cuda": torch.cuda.is_available() and index < torch.cuda.device_count(),
+        "mps": not colon and torch.backends.mps.is_available(),
     }
-    if not there.get(kind, False):
+    if not there.get(kind, False) or (colon and not number.isdecimal()):
         raise SegmentationError(
             f"This computer has no device {device} that PyTorch can use. "
             "Choose auto or cpu, or install the GPU's driver and a PyTorch made for it."
         )
     return device
+
+
+def _fitting(
+    bundle: Bundle, grey: Floats, device: str, multiple: int, window: int, progress: Progress
+) -> Floats | None:
+    """What :func:`_predict` gives, or None if memory is too small for it."""
+    import torch
+
+    try:
+        return _predict(bundle, grey, device, multiple, window, progress)
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except RuntimeError as error:
+        if not any(words in str(error).lower() for words in _NO_MEMORY):
+            raise
+    # Past the handler, which would keep the failed pass's tensors alive.
+    _loaded.cache_clear()
+    if device.startswith("cuda") and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _memory_note(chosen: str, place: str, failed: int) -> tuple[str, ...]:
+    if not failed:
+        return ()
+    instead = "in smaller windows" if place == chosen else "on the CPU"
+    return (f"The memory of {chosen} was too small; computed {instead} instead.",)
 
 
 def _predict(
@@ -90,7 +122,7 @@ def _predict(
     from monai.inferers import sliding_window_inference
     from torch.nn.functional import pad
 
-    network = bundle.load_network(device)
+    network = _loaded(bundle, device, _stamp(bundle))
     progress.update(0.5)
     # Multiples of the network's strides; the ends go on as they are, as in training.
     room = [-n % multiple for n in grey.shape]
@@ -111,7 +143,8 @@ def _predict(
         else:
             found = sliding_window_inference(
                 picture,
-                (windows,) * 3,
+                # Never wider than the scan: MONAI would fill the rest with air.
+                tuple(min(windows, n) for n in picture.shape[2:]),
                 1,
                 predictor,
                 overlap=0.25,
@@ -123,3 +156,34 @@ def _predict(
     a, b, c = grey.shape
     result: Floats = np.ascontiguousarray(found[0, 0, :a, :b, :c].numpy(), np.float32)
     return result
+
+
+def _stamp(bundle: Bundle) -> tuple[int, int]:
+    """Time and size of the weights' file; zeros where it is missing, which loading then says."""
+    try:
+        file = (bundle.folder / WEIGHTS).stat()
+    except OSError:
+        return 0, 0
+    return file.st_mtime_ns, file.st_size
+
+
+@lru_cache(maxsize=1)
+def _loaded(bundle: Bundle, device: str, stamp: tuple[int, int]) -> torch.nn.Module:
+    """The network of a model; kept for the next scan while its weights' file is as it was."""
+    return bundle.load_network(device)
+
+
+@contextmanager
+def _threads(most: int | None) -> Iterator[None]:
+    """No more than ``most`` CPU threads within the block, and PyTorch's own number after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    if most is None or most >= before:
+        yield
+        return
+    torch.set_num_threads(most)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

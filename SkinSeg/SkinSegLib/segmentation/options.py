@@ -18,7 +18,8 @@ class SegmentOptions:
     ``engine``: one of ENGINES; "auto" takes the network if there is a model, or one is named.
     ``model``: the network's, by name or as a folder. ``level_hu``: grey value of the skin in the
     scan's own units, None to find it. ``device``: for engines that compute on a
-    GPU. ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
+    GPU. ``workers``: the most CPU threads that the network takes, None for PyTorch's own number.
+    ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
     one (an ear, a nose) is patient. ``seal_mm``: openings narrower than twice this are closed
     (nostrils, lips, ear canals). ``cavity_depth_mm``: an air pocket behind such an opening is
@@ -32,6 +33,7 @@ class SegmentOptions:
     level_hu: float | None = None
     device: str = "auto"
     model: str = SHIPPED_MODEL
+    workers: int | None = None
     opening_mm: float = 5.0
     reach_mm: float = 45.0
     seal_mm: float = 6.0
@@ -44,6 +46,10 @@ class SegmentOptions:
             )
         if self.level_hu is not None and not math.isfinite(self.level_hu):
             raise SegmentationError("The level must be a number, for example -480.")
+        if self.workers is not None and self.workers < 1:
+            raise SegmentationError(
+                "At least one worker is needed. Leave it out to use every core."
+            )
         for name in ("opening_mm", "reach_mm", "seal_mm", "cavity_depth_mm"):
             if not getattr(self, name) > 0:
                 raise SegmentationError(f"{name} must be larger than 0 mm.")

@@ -15,7 +15,14 @@ from SkinSegLib.core import Cancelled, FindingKind, MissingPackageError, OutputE
 from SkinSegLib.core import SegmentationError as Refused
 from SkinSegLib.segmentation import SegmentOptions, models, network, segment
 from SkinSegLib.segmentation.architectures import build
-from SkinSegLib.segmentation.bundle import INFERENCE, METADATA, WEIGHTS, load_bundle, write_bundle
+from SkinSegLib.segmentation.bundle import (
+    INFERENCE,
+    METADATA,
+    WEIGHTS,
+    Bundle,
+    load_bundle,
+    write_bundle,
+)
 from SkinSegLib.segmentation.level import find_level
 from SkinSegLib.segmentation.locate import locate_by
 from SkinSegLib.training.phantom import make_phantom
@@ -288,6 +295,103 @@ def test_the_fall_back_is_among_the_findings(oracle, monkeypatch):
     findings = segment(phantom.volume, options).findings
     notes = [f.message for f in findings if f.kind is FindingKind.COMPUTING_NOTE]
     assert notes == ["The memory was too small."]
+
+
+def test_no_memory_at_all_is_an_error_and_so_is_any_other_fault(bundle, monkeypatch):
+    volume = small_phantom().volume
+
+    def fail(message):
+        def predict(*arguments):
+            raise RuntimeError(message)
+
+        monkeypatch.setattr(network, "_predict", predict)
+
+    fail("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(Refused, match="not enough memory"):
+        network.patient_probability(volume, find_level(volume), bundle, "cpu")
+    fail("another fault")
+    with pytest.raises(RuntimeError, match="another fault"):
+        network.patient_probability(volume, find_level(volume), bundle, "cpu")
+
+
+def test_the_network_stays_loaded_until_its_file_changes(bundle, monkeypatch):
+    volume = small_phantom().volume
+    level = find_level(volume)
+    loads = []
+    real = Bundle.load_network
+    monkeypatch.setattr(
+        Bundle, "load_network", lambda *a: loads.append(a) or real(*a), raising=True
+    )
+    network._loaded.cache_clear()
+    for _ in range(2):
+        network.patient_probability(volume, level, bundle, "cpu")
+    assert len(loads) == 1
+    path = bundle.folder / WEIGHTS
+    path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(Refused, match="not those"):
+        network.patient_probability(volume, level, bundle, "cpu")
+
+
+def test_threads_are_limited_during_the_pass_only(bundle, monkeypatch):
+    import torch
+
+    before, seen = torch.get_num_threads(), []
+    real = network._predict
+    monkeypatch.setattr(
+        network, "_predict", lambda *a: seen.append(torch.get_num_threads()) or real(*a)
+    )
+    torch.set_num_threads(2)
+    try:
+        volume = small_phantom().volume
+        level = find_level(volume)
+        network.patient_probability(volume, level, bundle, "cpu", None, 1)
+        network.patient_probability(volume, level, bundle, "cpu", None, 5)
+        assert seen == [1, 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(Refused, match="worker"):
+        SegmentOptions(workers=0)
+
+
+def test_windows_are_never_wider_than_the_scan(bundle, monkeypatch):
+    """Beyond a scan's end the patient goes on: no air may be added there."""
+    import monai.inferers
+
+    seen = []
+    real = monai.inferers.sliding_window_inference
+
+    def watched(picture, size, *rest, **options):
+        seen.append((tuple(picture.shape[2:]), size))
+        return real(picture, size, *rest, **options)
+
+    monkeypatch.setattr(monai.inferers, "sliding_window_inference", watched)
+    monkeypatch.setattr(network, "_WINDOW", 60)
+    volume = small_phantom().volume
+    network.patient_probability(volume, find_level(volume), bundle, "cpu")
+    ((shape, size),) = seen
+    assert max(shape) > 60
+    assert all(s <= n for s, n in zip(size, shape, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cuda:x", "cpu:1", "tpu", "cuda:", "cuda:99"])
+def test_a_device_that_makes_no_sense_is_an_error(device):
+    with pytest.raises(Refused, match="no device"):
+        network.choose_device(device)
+
+
+def test_a_shipped_model_that_is_broken_is_told_of_and_auto_goes_on(bundle, monkeypatch):
+    path = bundle.folder / WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1])
+    monkeypatch.setattr(models, "resource_path", lambda *parts: bundle.folder.joinpath(*parts[2:]))
+    phantom = small_phantom()
+    mask = segment(phantom.volume)
+    assert mask.engine == "threshold"
+    notes = [f.message for f in mask.findings if f.kind is FindingKind.COMPUTING_NOTE]
+    assert len(notes) == 1
+    assert "are not those" in notes[0]
+    with pytest.raises(Refused, match="not those"):
+        segment(phantom.volume, SegmentOptions(engine="network"))
 
 
 def test_a_device_that_is_absent_is_an_error():
