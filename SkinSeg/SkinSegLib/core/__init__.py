@@ -1,7 +1,7 @@
 """What every other part of SkinSeg shares. Imports none of them."""
 
 from .boxes import Box, bounding_box
-from .distance import distance_to
+from .distance import components, distance_to, largest_component
 from .errors import (
     Cancelled,
     GeometryError,
@@ -47,8 +47,10 @@ __all__ = [
     "as_hounsfield",
     "bounding_box",
     "checked_matrix",
+    "components",
     "distance_to",
     "failure_text",
+    "largest_component",
     "replacing",
     "replacing_together",
     "require_writable",

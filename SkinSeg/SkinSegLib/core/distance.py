@@ -1,4 +1,4 @@
-"""Exact Euclidean distance maps in mm, on any spacing."""
+"""Exact Euclidean distance maps in mm, on any spacing, and connected parts; by SimpleITK."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def distance_to(region: NDArray[Any], spacing: tuple[float, float, float]) -> ND
     result: NDArray[np.float32] = sitk.GetArrayFromImage(distance)
     # The filter measures to the region's outermost voxels: zero there, negative deeper within.
     return np.maximum(result, 0, out=result)
+
+
+def components(mask: NDArray[Any]) -> tuple[NDArray[np.uint32], int]:
+    """Label (k, j, i) and number of the parts of a mask that hang together by faces.
+
+    As scipy's label, but several times as fast on large masks (run lengths, several threads).
+    """
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
+    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(image))
+    return labels, int(labels.max())
+
+
+def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
+    """The largest part of a mask that hangs together by faces, as 0 and 1; (k, j, i)."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
+    by_size = sitk.RelabelComponent(sitk.ConnectedComponent(image))
+    largest: NDArray[np.uint8] = (sitk.GetArrayViewFromImage(by_size) == 1).astype(np.uint8)
+    return largest

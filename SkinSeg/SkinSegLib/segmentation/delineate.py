@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume, Progress, SegmentationError, bounding_box, distance_to
+from ..core import (
+    CTVolume,
+    Progress,
+    SegmentationError,
+    bounding_box,
+    distance_to,
+    largest_component,
+)
 from .coarse import CoarseGrid, Floats
 from .locate import Bools
 from .openings import outside_part
@@ -17,6 +24,11 @@ from .openings import outside_part
 BAND_MM = 8.0
 #: Air at least this far inside the patient is enclosed, whatever the coarse grid made of it.
 _DEEP_MM = 8.0
+#: Where both patient and object are nearer than the first, the network's surface decides; from
+#: the second on only which of them is nearer.
+_CONTACT_MM = (4.0, 8.0)
+#: Over about this many mm the network's probability goes from 0 to 1 at a border.
+_BORDER_MM = 8.0
 _NOBODY = "No patient was found at this level. Lower the level, or choose another series."
 
 
@@ -40,12 +52,14 @@ def delineate(
     objects: Bools,
     cavities: Bools,
     progress: Progress,
+    side: Floats | None = None,
 ) -> NDArray[np.uint8]:
     """The solid head on the scan's grid, (k, j, i) uint8, one 6-connected component, no holes.
 
     A tissue voxel is patient if the located patient is nearer than any object and within BAND_MM;
     an air voxel is filled if it is nearer to enclosed air than to outside air. ``patient``,
-    ``objects`` and ``cavities`` are on ``grid``.
+    ``objects`` and ``cavities`` are on ``grid``; so is ``side`` (see Location), which decides in
+    place of the distances where patient and object touch.
 
     Raises SegmentationError if nothing is left.
     """
@@ -55,7 +69,7 @@ def delineate(
         raise SegmentationError(_NOBODY)
     box = grid.voxels_of(blocks)
     near, scan = mask[box], volume.voxels[box]
-    fields = _signed_fields(grid, patient, objects, cavities)
+    fields = _signed_fields(grid, patient, objects, cavities, side)
     padding = np.asarray(volume.padding, dtype=scan.dtype)
     both = zip(grid.slices(fields.patient, box), grid.slices(fields.inside, box), strict=True)
     for k, (is_patient, is_inside) in enumerate(both):
@@ -74,12 +88,19 @@ def delineate(
     return mask
 
 
-def _signed_fields(grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools) -> _Fields:
+def _signed_fields(
+    grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools, side: Floats | None
+) -> _Fields:
     spacing = grid.spacing
     to_patient = distance_to(patient | cavities, spacing)
     # Far from everything the exact value does not matter; infinity would not interpolate.
     limit = np.float32(2 * BAND_MM)
-    nearer = np.minimum(distance_to(objects, spacing), limit) - np.minimum(to_patient, limit)
+    to_objects = np.minimum(distance_to(objects, spacing), limit)
+    nearer = to_objects - np.minimum(to_patient, limit)
+    if side is not None and objects.any():
+        near, far = _CONTACT_MM
+        touching = np.clip((far - np.maximum(to_objects, to_patient)) / (far - near), 0, 1)
+        nearer += touching * ((side - np.float32(0.5)) * np.float32(_BORDER_MM) - nearer)
     to_outside = distance_to(~(patient | cavities), spacing)
     enclosed = cavities | (to_outside > _DEEP_MM)
     inside = np.minimum(to_outside, limit) - np.minimum(distance_to(enclosed, spacing), limit)
@@ -88,15 +109,8 @@ def _signed_fields(grid: CoarseGrid, patient: Bools, objects: Bools, cavities: B
 
 def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]:
     """The largest component of a mask, with all air filled that it encloses."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(mask)
+    mask = largest_component(mask)
     progress.update(0.8)
-    if count > 1:
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        mask = (labels == int(np.argmax(sizes))).astype(np.uint8)
-    del labels
     # The box is the patient's own: its edges are outside air, or the patient is cut there.
     outside = outside_part(mask == 0)
     progress.update(1.0)

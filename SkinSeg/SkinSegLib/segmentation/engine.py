@@ -84,7 +84,16 @@ def segment(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
         )
     with progress.stage("Delineate", 0.4):
-        mask = delineate(volume, level.skin, grid, found.patient, found.objects, cavities, progress)
+        mask = delineate(
+            volume,
+            level.skin,
+            grid,
+            found.patient,
+            found.objects,
+            cavities,
+            progress,
+            found.side,
+        )
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
         bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
@@ -127,5 +136,5 @@ def _located_by_network(
         volume, level, bundle, options.device, quiet, options.workers
     )
     progress.update(0.9)
-    found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing)
+    found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing, bundle.cell_mm)
     return replace(found, notes=notes)

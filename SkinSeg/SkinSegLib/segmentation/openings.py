@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import bounding_box, distance_to
+from ..core import bounding_box, components, distance_to
 from .locate import Bools, Spacing
 
 #: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
@@ -72,9 +72,7 @@ def outside_part(air: Bools) -> Bools:
     An airway cut by the end of the scan ends on one face, inside the patient's outline; outside
     air reaches the box's edges. Where the patient fills all edges, the largest component is it.
     """
-    from scipy import ndimage
-
-    labels, count = ndimage.label(air)
+    labels, count = components(air)
     if count == 0:
         return np.zeros_like(air)
     at_edge = np.zeros(count + 1, bool)

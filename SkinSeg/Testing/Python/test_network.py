@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phantom_makers import whole
-from SkinSegLib.core import Cancelled, FindingKind, MissingPackageError, OutputError, Progress
+from SkinSegLib.core import (
+    Cancelled,
+    CTVolume,
+    FindingKind,
+    MissingPackageError,
+    OutputError,
+    Progress,
+)
 from SkinSegLib.core import SegmentationError as Refused
 from SkinSegLib.segmentation import SegmentOptions, models, network, segment
 from SkinSegLib.segmentation.architectures import build
@@ -444,3 +451,52 @@ def test_no_patient_is_an_error():
     head, _ = _scene()
     with pytest.raises(Refused, match="found no patient"):
         locate_by(head * np.float32(0.2), head.astype(np.float32), (2.0, 2.0, 2.0))
+
+
+def test_an_ear_thinner_than_the_cells_is_kept_to_its_rim():
+    """3 mm cells see 2 mm of ear at half strength and less: still it is all the tissue there."""
+    from scipy import ndimage
+
+    head, _ = _scene()
+    ear = np.zeros_like(head)
+    ear[15:26, 20, 31:39] = True  # one block of 2 mm thick, 16 mm long
+    patient = (head | ear).astype(np.float32)
+    seen = ndimage.gaussian_filter(patient, 0.8)
+    assert np.median(seen[ear & ~head]) < 0.5
+    found = locate_by(seen, patient, (2.0, 2.0, 2.0))
+    assert found.patient[ear].all()
+
+
+def _pressed_into_gel():
+    """A ball of tissue that lies in a block of the same grey value, on 1.2 mm voxels."""
+    k, j, i = np.indices((90, 100, 90))
+    ball = (k - 45) ** 2 + (j - 45) ** 2 + (i - 45) ** 2 < 36**2
+    gel = (j + 0.15 * (k - 45) + 0.1 * (i - 45) > 66) & (j < 92) & ~ball
+    voxels = np.where(ball | gel, 40, -1000).astype(np.int16)
+    return CTVolume(voxels, np.diag([1.2, 1.2, 1.2, 1.0])), ball, gel
+
+
+def test_where_nothing_but_the_network_tells_its_smooth_surface_decides(monkeypatch, bundle):
+    """The blocks' staircase is 2 mm; the surface between cells is better than one voxel."""
+    from scipy import ndimage
+
+    volume, ball, gel = _pressed_into_gel()
+    monkeypatch.setattr(
+        network,
+        "_predict",
+        lambda bundle, *_: ndimage.gaussian_filter(
+            network.NetworkGrid.over(volume, bundle.cell_mm).label(ball.astype(np.uint8)), 0.5
+        ),
+    )
+    model = SegmentOptions(engine="network", model=str(bundle.folder))
+    mask = segment(volume, model).voxels > 0
+    touching = ndimage.binary_dilation(gel, iterations=2) & ndimage.binary_dilation(ball)
+    wrong = (mask != ball) & touching
+    depth = np.where(
+        ball, ndimage.distance_transform_edt(ball), ndimage.distance_transform_edt(~ball)
+    )
+    area_voxels = np.count_nonzero(ndimage.binary_dilation(gel) & ball)
+    print(f"{np.count_nonzero(wrong)} of {area_voxels} voxels at the contact on the wrong side")
+    assert np.count_nonzero(wrong) < 0.35 * area_voxels
+    assert depth[mask != ball].max() < 3
+    assert np.count_nonzero(mask & ~ball) < 0.05 * np.count_nonzero(gel)
