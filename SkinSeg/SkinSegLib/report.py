@@ -24,6 +24,8 @@ _SEVERITY = (
     FindingKind.NOT_A_HEAD,
     FindingKind.NOT_CALIBRATED,
     FindingKind.THICK_SLICES,
+    FindingKind.LOW_CONFIDENCE,
+    FindingKind.METAL_STREAKS,
     FindingKind.TOUCHES_OBJECT,
     FindingKind.CUT_BY_FIELD_OF_VIEW,
     FindingKind.READ_NOTE,

@@ -23,6 +23,8 @@ class FindingKind(StrEnum):
     TOUCHES_OBJECT = "touches an object"
     CUT_BY_FIELD_OF_VIEW = "cut by the field of view"
     NOT_CALIBRATED = "grey values are not calibrated HU"
+    METAL_STREAKS = "metal streaks"
+    LOW_CONFIDENCE = "low confidence"
     THICK_SLICES = "thick slices"
     NOT_A_HEAD = "may not be a head"
     READ_NOTE = "note from reading the scan"

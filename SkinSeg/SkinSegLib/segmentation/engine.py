@@ -97,7 +97,7 @@ def segment(
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
         bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
-        findings = find(volume, level, mask, cuts, grid, found.contacts, bone_ml)
+        findings = find(volume, level, mask, cuts, grid, found.contacts, bone_ml, found.doubt)
         findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in found.notes)
     return SkinMask(
         mask,

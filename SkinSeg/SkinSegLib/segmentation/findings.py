@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import FACES, CTVolume, Finding, FindingKind, transform_points
+from ..core import (
+    FACES,
+    CTVolume,
+    Finding,
+    FindingKind,
+    bounding_box,
+    components,
+    distance_to,
+    transform_points,
+)
 from .coarse import CoarseGrid
 from .level import Level
 from .locate import Bools
@@ -13,6 +22,14 @@ from .locate import Bools
 #: A patient that meets the end of the scan in less than this is touched, not cut.
 _CUT_CM2 = 1.0
 _THICK_MM = 3.0
+#: Denser than teeth; scanners whose range ends before that show metal at the end of it.
+_METAL_HU, _LEAST_CLIPPED_HU = 2800.0, 2000.0
+_METAL_ML = 0.3
+#: At every border the network changes its mind over some mm: doubt counts only if deeper than
+#: this from all that it is sure of, and from this volume on.
+_DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
+#: A list of a hundred places is not read.
+_MOST_PLACES = 5
 #: Solid heads with some neck; a scan that is cut may show less.
 _HEAD_ML = (1500.0, 12000.0)
 #: A skull alone has some 500 mL of bone; a few mL are a hand, none is no patient.
@@ -39,11 +56,19 @@ def find(
     grid: CoarseGrid,
     contacts: Bools,
     bone_ml: float,
+    doubt: Bools | None = None,
 ) -> tuple[Finding, ...]:
-    """Findings of a finished mask; positions in RAS mm."""
+    """Findings of a finished mask; positions in RAS mm.
+
+    ``contacts``, ``doubt``: on ``grid``, see Location. ``bone_ml``: bone in the patient in mL.
+    """
     findings = [_cut_finding(volume, mask, face) for face in cuts]
     findings += _field_findings(volume, mask)
     findings += _contact_findings(volume, grid, contacts)
+    if doubt is not None:
+        findings += _doubt_findings(volume, grid, doubt)
+    if level.calibrated:
+        findings += _metal_findings(volume, mask)
     if not level.calibrated:
         findings.append(
             Finding(
@@ -99,13 +124,12 @@ def _field_findings(volume: CTVolume, mask: NDArray[np.uint8]) -> list[Finding]:
         return []
     # A place on the cut, not its centre: that of a ring around the head lies in the brain.
     places = np.concatenate(meeting)
-    nearest = np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()
     return [
         Finding(
             FindingKind.CUT_BY_FIELD_OF_VIEW,
             f"The round field of view ends within the patient ({area / 100:.0f} cm2). The surface "
             "there is no skin.",
-            _ras(volume, places[nearest].astype(float)),
+            _ras(volume, _middle_one(places)),
         )
     ]
 
@@ -125,8 +149,8 @@ def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> li
     findings = []
     voxel_ml = float(np.prod(grid.spacing)) / 1000
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
-    # The largest few: a mask touches at a hundred places, and a list of a hundred is not read.
-    for label in np.argsort(-sizes)[:5]:
+    # The largest few: a mask touches at a hundred places.
+    for label in np.argsort(-sizes)[:_MOST_PLACES]:
         if sizes[label] < 0.05:
             break
         centre = (np.argwhere(labels == label + 1).mean(axis=0) + 0.5) * grid.factors - 0.5
@@ -138,6 +162,66 @@ def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> li
             )
         )
     return findings
+
+
+def _doubt_findings(volume: CTVolume, grid: CoarseGrid, doubt: Bools) -> list[Finding]:
+    """Places where the network neither calls the tissue patient nor object."""
+    deep = distance_to(~doubt, grid.spacing) > _DOUBT_DEPTH_MM
+    if doubt.all() or not deep.any():
+        return []
+    block_ml = float(np.prod(grid.spacing)) / 1000
+    labels, _ = components(doubt & (distance_to(deep, grid.spacing) <= _DOUBT_DEPTH_MM))
+    sizes = np.bincount(labels.ravel())[1:] * block_ml
+    findings = []
+    for label in np.argsort(-sizes)[:_MOST_PLACES]:
+        if sizes[label] < _DOUBT_ML:
+            break
+        places = np.argwhere((labels == label + 1) & deep)
+        centre = (_middle_one(places) + 0.5) * grid.factors - 0.5
+        findings.append(
+            Finding(
+                FindingKind.LOW_CONFIDENCE,
+                f"The network is not sure whether {sizes[label]:.0f} mL here are patient. "
+                "Check the outline.",
+                _ras(volume, centre),
+                float(sizes[label]),
+            )
+        )
+    return findings
+
+
+def _metal_findings(volume: CTVolume, mask: NDArray[np.uint8]) -> list[Finding]:
+    """Metal by the head: its streaks reach beyond it and move the skin's edge."""
+    box = bounding_box(mask, margin=0)
+    if box is None:
+        return []
+    scan = volume.voxels[box]
+    top = float(scan.max())
+    metal = scan >= (min(top, _METAL_HU) if top >= _LEAST_CLIPPED_HU else _METAL_HU)
+    if volume.padding:
+        metal &= ~np.isin(scan, np.asarray(volume.padding, dtype=scan.dtype))
+    places = np.argwhere(metal)
+    metal_ml = len(places) * volume.voxel_volume_ml
+    if metal_ml < _METAL_ML:
+        return []
+    middle = _middle_one(places) + [part.start for part in box]
+    return [
+        Finding(
+            FindingKind.METAL_STREAKS,
+            f"The scan holds {metal_ml:.1f} mL of metal. Where its streaks cross the skin the "
+            "outline may have spikes or gaps.",
+            _ras(volume, middle),
+            metal_ml,
+        )
+    ]
+
+
+def _middle_one(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """That of some places (n, 3) which is nearest to the middle of all: one of them, not a hole."""
+    middle = np.median(places, axis=0)
+    nearest = int(np.linalg.norm(places - middle, axis=1).argmin())
+    result: NDArray[np.float64] = places[nearest].astype(np.float64)
+    return result
 
 
 def _plausibility(

@@ -28,6 +28,8 @@ _REJOIN_MM, _REJOIN_FROM = 8.0, 0.1
 
 #: Less tissue than this in a cell, a wire, says nothing of whose it is.
 _LEAST_SEEN = 0.3
+#: Of solid tissue the network says more or less than this if it is sure.
+_DOUBT = (0.3, 0.7)
 #: How far the network's word is smoothed; less than its cells blur it anyway.
 _SMOOTH_MM = 1.5
 
@@ -38,13 +40,16 @@ class Location:
 
     ``contacts``: where an object was cut from the patient. ``side``: how much of the tissue around
     each block is patient, 0..1, smooth, half of it on the border between patient and object; None
-    if the engine knows no more than the blocks. ``notes``: for the user, on how it was computed.
+    if the engine knows no more than the blocks. ``doubt``: tissue of which the engine cannot say
+    whose it is; None if it does not say how sure it is. ``notes``: for the user, on how it was
+    computed.
     """
 
     patient: Bools
     objects: Bools
     contacts: Bools
     side: Floats | None = None
+    doubt: Bools | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -117,7 +122,10 @@ def locate_by(
     patient = patient | joined[thin]
     objects = tissue & ~patient
     contacts = objects & (distance_to(patient, spacing) <= 1.5 * max(spacing))
-    return Location(patient, objects, contacts, _side(share, fraction, patient, objects, spacing))
+    side = _side(share, fraction, patient, objects, spacing)
+    low, high = _DOUBT
+    doubt = (fraction >= 0.9) & (share > low) & (share < high)
+    return Location(patient, objects, contacts, side, doubt)
 
 
 def _share(probability: Floats, fraction: Floats, spacing: Spacing, cell_mm: float) -> Floats:

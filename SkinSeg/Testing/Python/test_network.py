@@ -500,3 +500,32 @@ def test_where_nothing_but_the_network_tells_its_smooth_surface_decides(monkeypa
     assert np.count_nonzero(wrong) < 0.35 * area_voxels
     assert depth[mask != ball].max() < 3
     assert np.count_nonzero(mask & ~ball) < 0.05 * np.count_nonzero(gel)
+
+
+def _doubtful(oracle, monkeypatch, value):
+    """Findings where the network says ``value`` of a ball of 30 mm in the head."""
+    phantom, options = oracle
+    real = network._predict
+    k, j, i = (n // 2 for n in real(load_bundle(Path(options.model)), *[None] * 5).shape)
+
+    def predict(*arguments):
+        said = real(*arguments)
+        around = np.indices(said.shape) - np.array([k, j, i])[:, None, None, None]
+        said[(around**2).sum(axis=0) * 16 < 15**2] = value
+        return said
+
+    monkeypatch.setattr(network, "_predict", predict)
+    findings = segment(phantom.volume, options).findings
+    return [f for f in findings if f.kind is FindingKind.LOW_CONFIDENCE], (k, j, i)
+
+
+def test_where_the_network_is_not_sure_is_found_with_its_place(oracle, monkeypatch):
+    (found,), _ = _doubtful(oracle, monkeypatch, 0.5)
+    assert found.volume_ml == pytest.approx(4.19 * 1.5**3, rel=0.4)
+    volume = oracle[0].volume
+    middle = volume.ijk_to_ras @ [*(np.array(volume.voxels.shape[::-1]) / 2), 1]
+    assert np.linalg.norm(middle[:3] - found.position_ras) < 8
+
+
+def test_a_network_that_is_sure_gives_no_doubt_at_its_borders(oracle, monkeypatch):
+    assert _doubtful(oracle, monkeypatch, 0.95)[0] == []

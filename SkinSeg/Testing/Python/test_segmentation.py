@@ -206,3 +206,30 @@ def test_thick_slices_are_a_finding(small):
     matrix = small.volume.ijk_to_ras @ np.diag([1, 1, 3, 1.0])
     mask = segment(CTVolume(np.ascontiguousarray(small.volume.voxels[::3]), matrix))
     assert FindingKind.THICK_SLICES in kinds(mask)
+
+
+def with_metal(volume: CTVolume, value: int, blocks: int) -> CTVolume:
+    """A scan with metal of ``blocks`` cubes of 2 x 2 x 2 voxels in the middle of the head."""
+    voxels = volume.voxels.copy()
+    k, j, i = (n // 2 for n in voxels.shape)
+    voxels[k : k + 2, j : j + 2, i : i + 2 * blocks] = value
+    return CTVolume(voxels, volume.ijk_to_ras)
+
+
+@pytest.mark.parametrize("value", [3071, 2248, 12000])
+def test_metal_is_found_with_its_place_and_volume(small, value):
+    """Also where the scanner's range ends before metal does."""
+    scan = with_metal(small.volume, value, 6)
+    (metal,) = [f for f in segment(scan).findings if f.kind is FindingKind.METAL_STREAKS]
+    assert metal.volume_ml == pytest.approx(48 * scan.voxel_volume_ml)
+    place = transform_points(np.linalg.inv(scan.ijk_to_ras), [metal.position_ras])[0]
+    i, j, k = np.rint(place).astype(int)
+    assert scan.voxels[k, j, i] == value
+
+
+def test_teeth_and_a_speck_are_no_metal(small, small_mask):
+    assert FindingKind.METAL_STREAKS not in kinds(small_mask)
+    voxels = small.volume.voxels.copy()
+    voxels[tuple(n // 2 for n in voxels.shape)] = 3071
+    speck = CTVolume(voxels, small.volume.ijk_to_ras)
+    assert FindingKind.METAL_STREAKS not in kinds(segment(speck))
