@@ -17,14 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import ModelError, OutputError
-from .architectures import build, check_arguments
+from .architectures import build, check_arguments, multiple_of
+from .level import AIR_HU, TISSUE_HU
+from .network_grid import GREY_RANGE
 
 if TYPE_CHECKING:
     import torch
 
 METADATA, INFERENCE, WEIGHTS = "configs/metadata.json", "configs/inference.json", "models/model.pt"
 #: The largest files that are read: a shipped model has 20 MB at most, a user's own some more.
-_MOST_JSON, _MOST_WEIGHTS = 1_000_000, 200_000_000
+_MOST_TEXT, _MOST_WEIGHTS = 1_000_000, 200_000_000
+LICENCE, CARD = "LICENSE", "docs/README.md"
+#: Every file of a model.
+FILES = (METADATA, INFERENCE, WEIGHTS, LICENCE, CARD)
 _CELL_MM = (0.5, 10.0)
 
 
@@ -57,7 +62,7 @@ class Bundle:
         import torch
 
         path = self.folder / WEIGHTS
-        _require_file(path, self.folder, _MOST_WEIGHTS)
+        require_file(path, self.folder)
         if _sha256(path) != self.sha256:
             raise ModelError(
                 f"The weights of the model {self.name} are not those that it was made with. "
@@ -132,10 +137,12 @@ def write_bundle(
     card: str,
     licence: str,
     threshold: float = 0.5,
+    authors: str = "The SkinSeg contributors",
 ) -> Bundle:
     """Write a model; all of it or nothing. ``weights``: a file with a state dict.
 
-    ``card``: the model card, Markdown; ``licence``: the text of its licence. Raises OutputError
+    ``card``: the model card, Markdown; ``licence``: the text of its licence, whose first line is
+    also the copyright note. Raises OutputError
     if ``folder`` exists already or cannot be written, ModelError if the model is unusable.
     """
     if folder.exists():
@@ -154,10 +161,10 @@ def write_bundle(
             "threshold": threshold,
             "weights_sha256": _sha256(draft / WEIGHTS),
         }
-        _write_json(draft / METADATA, _metadata(name, version, ours))
-        _write_json(draft / INFERENCE, _inference(network, plain))
-        (draft / "LICENSE").write_text(licence, encoding="utf-8")
-        (draft / "docs" / "README.md").write_text(card, encoding="utf-8")
+        _write_json(draft / METADATA, _metadata(name, version, ours, authors, licence))
+        _write_json(draft / INFERENCE, _inference(network, plain, cell_mm))
+        (draft / LICENCE).write_text(licence, encoding="utf-8")
+        (draft / CARD).write_text(card, encoding="utf-8")
         load_bundle(draft).load_network()
         draft.rename(folder)
     except OSError as error:
@@ -169,7 +176,9 @@ def write_bundle(
     return load_bundle(folder)
 
 
-def _metadata(name: str, version: str, ours: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(
+    name: str, version: str, ours: Mapping[str, Any], authors: str, licence: str
+) -> dict[str, Any]:
     """What MONAI's bundle specification asks for, and our own section."""
     import monai
     import numpy
@@ -190,11 +199,14 @@ def _metadata(name: str, version: str, ours: Mapping[str, Any]) -> dict[str, Any
     return {
         "name": name,
         "version": version,
+        "changelog": {version: "See docs/README.md."},
         "monai_version": monai.__version__,
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": numpy.__version__,
         "task": "Localisation of the patient in head CT and CBCT",
         "description": "Tells the patient from table, head holder, cushions, masks and tubes.",
+        "authors": authors,
+        "copyright": licence.strip().partition("\n")[0],
         "intended_use": "Research only. Not a medical device.",
         "network_data_format": {
             "inputs": {"image": grey("hounsfield", [0, 2], "grey: 0 air, 1 soft tissue")},
@@ -204,14 +216,50 @@ def _metadata(name: str, version: str, ours: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _inference(network: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A network definition for MONAI's own tools, without a single expression."""
+def _inference(network: str, arguments: Mapping[str, Any], cell_mm: float) -> dict[str, Any]:
+    """Network, preparation and inferer for MONAI's own tools, without a single expression.
+
+    For calibrated scans: only ours finds the levels of others. MONAI's linear interpolation is
+    not our average over each cell, so the last digits differ.
+    """
     size: dict[str, Any] = {"spatial_dims": 3, "in_channels": 1, "out_channels": 1}
-    return {"network_def": {"_target_": network, **size, **arguments}}
+    low, high = GREY_RANGE
+    contrast = TISSUE_HU - AIR_HU
+    keys = {"keys": ["image"]}
+    scale = {
+        "a_min": AIR_HU + low * contrast,
+        "a_max": AIR_HU + high * contrast,
+        "b_min": low,
+        "b_max": high,
+        "clip": True,
+    }
+    steps = [
+        {"_target_": "LoadImaged", **keys},
+        {"_target_": "EnsureChannelFirstd", **keys},
+        {"_target_": "ScaleIntensityRanged", **keys, **scale},
+        {"_target_": "Orientationd", **keys, "axcodes": "SAR"},
+        {"_target_": "Spacingd", **keys, "pixdim": [cell_mm] * 3, "mode": "bilinear"},
+        {
+            "_target_": "DivisiblePadd",
+            **keys,
+            "k": multiple_of(network, arguments),
+            "mode": "edge",
+            "method": "end",
+        },
+    ]
+    return {
+        "network_def": {"_target_": network, **size, **arguments},
+        "preprocessing": {"_target_": "Compose", "transforms": steps},
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [{"_target_": "Activationsd", "keys": ["pred"], "sigmoid": True}],
+        },
+    }
 
 
 def _read_json(path: Path, folder: Path) -> dict[str, Any]:
-    _require_file(path, folder, _MOST_JSON)
+    require_file(path, folder)
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -251,8 +299,8 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _require_file(path: Path, folder: Path, most_bytes: int) -> None:
-    """A plain file within the model's folder and of a sane size."""
+def require_file(path: Path, folder: Path) -> None:
+    """Raise ModelError unless it is a plain file within the model's folder and of a sane size."""
     if not path.is_file():
         raise ModelError(
             f"The model in {folder} lacks its file {path.name}. Install the model again."
@@ -262,7 +310,7 @@ def _require_file(path: Path, folder: Path, most_bytes: int) -> None:
             f"The file {path.name} of the model in {folder} leads out of its folder. "
             "Choose another model."
         )
-    if path.stat().st_size > most_bytes:
+    if path.stat().st_size > (_MOST_WEIGHTS if path.suffix == ".pt" else _MOST_TEXT):
         raise ModelError(
             f"The file {path.name} of the model in {folder} is too large. Choose another model."
         )
