@@ -14,6 +14,7 @@ from ..core import (
     Progress,
     SegmentationError,
     SkinMask,
+    distance_to,
 )
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
@@ -97,7 +98,11 @@ def segment(
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
         bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
-        findings = find(volume, level, mask, cuts, grid, found.contacts, bone_ml, found.doubt)
+        # Beyond the end of the scan the patient goes on.
+        depth = float(distance_to(~found.patient, grid.spacing).max())
+        findings = find(
+            volume, level, mask, cuts, grid, found.contacts, bone_ml, depth, found.doubt
+        )
         findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in found.notes)
     return SkinMask(
         mask,

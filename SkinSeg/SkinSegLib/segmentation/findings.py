@@ -34,6 +34,8 @@ _MOST_PLACES = 5
 _HEAD_ML = (1500.0, 12000.0)
 #: A skull alone has some 500 mL of bone; a few mL are a hand, none is no patient.
 _SKULL_ML = 60.0
+#: Half a newborn's head is 45 mm; tables, and the walls of a dry skull, are thinner all over.
+_HEAD_DEPTH_MM = 25.0
 
 
 def cut_faces(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[str, ...]:
@@ -56,11 +58,13 @@ def find(
     grid: CoarseGrid,
     contacts: Bools,
     bone_ml: float,
+    depth_mm: float,
     doubt: Bools | None = None,
 ) -> tuple[Finding, ...]:
     """Findings of a finished mask; positions in RAS mm.
 
-    ``contacts``, ``doubt``: on ``grid``, see Location. ``bone_ml``: bone in the patient in mL.
+    ``contacts``, ``doubt``: on ``grid``, see Location. ``bone_ml``: bone in the patient in mL;
+    ``depth_mm``: from the deepest place within its tissue to where that ends.
     """
     findings = [_cut_finding(volume, mask, face) for face in cuts]
     findings += _field_findings(volume, mask)
@@ -85,7 +89,7 @@ def find(
                 f"Slices are {thickest:.1f} mm apart: detail between them is interpolated.",
             )
         )
-    findings += _plausibility(volume, level, mask, cuts, bone_ml)
+    findings += _plausibility(volume, level, mask, cuts, bone_ml, depth_mm)
     return tuple(findings)
 
 
@@ -230,6 +234,7 @@ def _plausibility(
     mask: NDArray[np.uint8],
     cuts: tuple[str, ...],
     bone_ml: float,
+    depth_mm: float,
 ) -> list[Finding]:
     volume_ml = int(np.count_nonzero(mask)) * volume.voxel_volume_ml
     reasons = []
@@ -237,6 +242,8 @@ def _plausibility(
         reasons.append(f"its volume is {volume_ml:.0f} mL")
     if level.calibrated and bone_ml < _SKULL_ML:
         reasons.append(f"it holds {bone_ml:.0f} mL of bone")
+    if depth_mm < _HEAD_DEPTH_MM:
+        reasons.append(f"it is nowhere thicker than {2 * depth_mm:.0f} mm")
     if len(cuts) == len(FACES):
         reasons.append("it fills the scan on all six sides")
     if not reasons:

@@ -17,6 +17,12 @@ AIR_RANGE_HU, TISSUE_RANGE_HU = (-1060.0, -940.0), (-360.0, 190.0)
 #: Otsu's classes are two kinds of matter from this Ashman's D on. Noise split in two has 2.7, the
 #: real heads at hand 4.2 and more; a noisy CBCT with half the contrast comes to 3.4.
 _LEAST_SEPARATION = 3.0
+#: More of the voxels than this at the highest value are what lay beyond the range of an export.
+_CLIPPED_SHARE = 0.01
+#: Greys are inverted if the rim of the slices is this bright and their middle this dark (shares
+#: of voxels above the level; rim and middle as parts of the half slice).
+_RIM, _MIDDLE = 0.8, 0.4
+_RIM_BRIGHT, _MIDDLE_BRIGHT = 0.7, 0.3
 _SAMPLES = 1_000_000
 _BINS = 512
 
@@ -38,8 +44,8 @@ def find_level(volume: CTVolume, level_hu: float | None = None) -> Level:
     histogram's exact peaks; elsewhere the two modes on either side of Otsu's threshold decide.
     ``level_hu`` overrides the level only. Otsu 1979, IEEE Trans. Syst. Man Cybern. 9:62.
 
-    Raises SegmentationError if all values are the same, if there is nothing but air, or no
-    two kinds of matter and no ``level_hu``.
+    Raises SegmentationError if all values are the same, if there is nothing but air, no two kinds
+    of matter and no ``level_hu``, or if air is brighter than tissue.
     """
     sample = _sample(volume)
     low, high = float(sample.min()), float(sample.max())
@@ -63,6 +69,11 @@ def find_level(volume: CTVolume, level_hu: float | None = None) -> Level:
         half = (TISSUE_HU - AIR_HU) / 2
         modes = level_hu - half, level_hu + half
     air, tissue = modes
+    if _inverted(volume, (air + tissue) / 2):
+        raise SegmentationError(
+            "The scan's grey values are inverted: bright around the patient and dark within. "
+            "Export it again as CT, or multiply its values by -1."
+        )
     calibrated = (
         AIR_RANGE_HU[0] <= air <= AIR_RANGE_HU[1]
         and TISSUE_RANGE_HU[0] <= tissue <= TISSUE_RANGE_HU[1]
@@ -70,6 +81,21 @@ def find_level(volume: CTVolume, level_hu: float | None = None) -> Level:
     if calibrated:
         air, tissue = AIR_HU, TISSUE_HU
     return Level(air, tissue, (air + tissue) / 2 if level_hu is None else level_hu, calibrated)
+
+
+def _inverted(volume: CTVolume, level: float) -> bool:
+    """Whether slices are bright along their rim and dark in the middle."""
+    step = [max(1, n // 64) for n in volume.voxels.shape]
+    part = volume.voxels[:: step[0], :: step[1], :: step[2]]
+    row, column = (np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in part.shape[1:])
+    radius = np.hypot(row[:, None], column)
+    valid = ~np.isin(part, np.asarray(volume.padding, dtype=part.dtype))
+    bright = part >= level
+    # In a round field of view the corners are padding, or filled with anything.
+    rim, middle = valid & (radius > _RIM) & (radius <= 1), valid & (radius < _MIDDLE)
+    if not rim.any() or not middle.any():
+        return False
+    return bool(bright[rim].mean() > _RIM_BRIGHT and bright[middle].mean() < _MIDDLE_BRIGHT)
 
 
 def _sample(volume: CTVolume) -> NDArray[np.float32]:
@@ -86,6 +112,19 @@ def _sample(volume: CTVolume) -> NDArray[np.float32]:
 
 def _modes(sample: NDArray[np.float32]) -> tuple[float, float] | None:
     """The commonest value below and above Otsu's threshold; None if these are no two kinds."""
+    below = sample[sample < sample.max()]
+    clipped = sample.size - below.size
+    if clipped > _CLIPPED_SHARE * sample.size and below.size and below.min() < below.max():
+        # Bone that an export clipped lies in one bin and would be taken for the tissue. If tissue
+        # was clipped too, little lies between air and that bin: then it is the tissue.
+        peaks = _peaks(below)
+        if peaks is not None and np.count_nonzero(below > sum(peaks) / 2) > clipped / 2:
+            return peaks
+    return _peaks(sample)
+
+
+def _peaks(sample: NDArray[np.float32]) -> tuple[float, float] | None:
+    """See :func:`_modes`; of all the values given."""
     # Metal and clipping must not stretch the histogram until air and tissue share a bin.
     low, high = np.percentile(sample, [0.1, 99.5])
     if high <= low:

@@ -233,3 +233,16 @@ def test_teeth_and_a_speck_are_no_metal(small, small_mask):
     voxels[tuple(n // 2 for n in voxels.shape)] = 3071
     speck = CTVolume(voxels, small.volume.ijk_to_ras)
     assert FindingKind.METAL_STREAKS not in kinds(segment(speck))
+
+
+def test_a_table_alone_and_a_dry_skull_are_doubted(small, small_mask):
+    """What is found is thin all over, however large it is."""
+    assert FindingKind.NOT_A_HEAD not in kinds(small_mask)
+    voxels = np.full(small.volume.voxels.shape, -1000, np.int16)
+    voxels[:, 100:112, 10:98] = -300
+    table = segment(CTVolume(voxels, small.volume.ijk_to_ras))
+    bone = np.where(small.volume.voxels > 300, small.volume.voxels, -1000).astype(np.int16)
+    skull = segment(CTVolume(bone, small.volume.ijk_to_ras))
+    for mask in (table, skull):
+        (doubted,) = [f for f in mask.findings if f.kind is FindingKind.NOT_A_HEAD]
+        assert "nowhere thicker" in doubted.message

@@ -75,3 +75,49 @@ def test_scans_without_skin_are_refused(voxels, message):
 def test_a_level_of_ones_own_helps_where_none_is_found():
     voxels = np.random.default_rng(0).normal(500, 90, (30, 30, 30)).astype(np.int16)
     assert find_level(CTVolume(voxels, np.eye(4)), 450).skin == 450
+
+
+def head_in_slice(air: float, tissue: float, corner: float | None = None) -> CTVolume:
+    """A disc of tissue in air, with noise; ``corner``: the value outside a round field."""
+    j, i = np.indices((60, 60)) - 29.5
+    radius = np.hypot(j, i)
+    values = np.where(radius < 20, tissue, air) * np.ones((30, 1, 1))
+    values += np.random.default_rng(2).normal(0, 10, values.shape)
+    if corner is not None:
+        values[:, radius > 30] = corner
+    return CTVolume(values.astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+
+
+@pytest.mark.parametrize("corner", [None, 1000.0])
+def test_inverted_grey_values_are_refused(corner):
+    with pytest.raises(SegmentationError, match="inverted"):
+        find_level(head_in_slice(1000, -40, corner))
+    with pytest.raises(SegmentationError, match="inverted"):
+        find_level(head_in_slice(1000, -40, corner), 500)
+
+
+def test_padding_is_no_bright_rim():
+    upright = head_in_slice(100, 700, corner=3000.0)
+    padded = CTVolume(upright.voxels, upright.ijk_to_ras, padding=(3000.0,))
+    assert find_level(padded).skin == pytest.approx(400, abs=20)
+
+
+def test_tissue_in_every_corner_is_not_inverted():
+    values = head_in_slice(-1000, 40).voxels.copy()
+    values[:, 2:58, 2:58] = np.where(values[:, 2:58, 2:58] < -500, 60, values[:, 2:58, 2:58])
+    assert find_level(CTVolume(values, np.diag([3.0, 3.0, 3.0, 1.0]))).skin == -480
+
+
+def test_bone_that_an_export_clipped_is_not_taken_for_tissue():
+    """A brain window in 8 bit: air and bone at its ends, tissue in between."""
+    window = scan(-1000, 40, bone=900)
+    values = np.rint(np.clip((window.voxels + 160) * 255 / 400, 0, 255)).astype(np.int16)
+    level = find_level(CTVolume(values, window.ijk_to_ras))
+    assert not level.calibrated
+    assert level.skin == pytest.approx(127.5 / 2, abs=6)
+
+
+def test_tissue_that_an_export_clipped_is_still_the_tissue():
+    window = scan(-1000, 40, noise=100)
+    values = np.rint(np.clip((window.voxels + 1000) * 255 / 500, 0, 255)).astype(np.int16)
+    assert find_level(CTVolume(values, window.ijk_to_ras)).skin == pytest.approx(127.5, abs=20)
