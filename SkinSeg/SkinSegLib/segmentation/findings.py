@@ -30,8 +30,9 @@ _METAL_ML = 0.3
 _DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
 #: A list of a hundred places is not read.
 _MOST_PLACES = 5
-#: Solid heads with some neck; a scan that is cut may show less.
-_HEAD_ML = (1500.0, 12000.0)
+#: Solid heads with some neck; a scan that is cut may show less. With shoulders it comes to 18
+#: litres (25 OpenKBP scans), and in none of 100 to the upper limit.
+_HEAD_ML = (1500.0, 20000.0)
 #: A skull alone has some 500 mL of bone; a few mL are a hand, none is no patient.
 _SKULL_ML = 60.0
 #: Half a newborn's head is 45 mm; tables, and the walls of a dry skull, are thinner all over.
