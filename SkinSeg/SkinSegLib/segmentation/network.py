@@ -53,7 +53,7 @@ def patient_probability(
     attempts = [(chosen, _WINDOW), (chosen, _WINDOW // 2)]
     if chosen != "cpu":
         attempts += [("cpu", _WINDOW), ("cpu", _WINDOW // 2)]
-    with _threads(workers):
+    with threads(workers):
         for n, (place, window) in enumerate(attempts):
             probability = _fitting(bundle, grey, place, multiple, window, progress)
             if probability is not None:
@@ -174,7 +174,7 @@ def _loaded(bundle: Bundle, device: str, stamp: tuple[int, int]) -> torch.nn.Mod
 
 
 @contextmanager
-def _threads(most: int | None) -> Iterator[None]:
+def threads(most: int | None) -> Iterator[None]:
     """No more than ``most`` CPU threads within the block, and PyTorch's own number after it."""
     import torch
 

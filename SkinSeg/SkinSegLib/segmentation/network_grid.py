@@ -86,7 +86,7 @@ class NetworkGrid:
             ends = np.minimum(np.arange(1, blocks + 1) * grid.factors[axis], self.shape[axis])
             centres = (np.arange(blocks) * grid.factors[axis] + ends) / 2
             position = centres * self.cells[axis] / self.shape[axis] - 0.5
-            matrix = _interpolating(position, self.cells[axis])
+            matrix = interpolating(position, self.cells[axis])
             result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
         return np.ascontiguousarray(result, np.float32)
 
@@ -118,7 +118,7 @@ def _to_cells(voxels: int, cells: int) -> Floats:
     """(cells, voxels) matrix: average over each cell, or interpolation where voxels are larger."""
     if cells >= voxels:
         position = (np.arange(cells) + 0.5) * voxels / cells - 0.5
-        return _interpolating(position, voxels)
+        return interpolating(position, voxels)
     start = np.arange(cells)[:, None] * voxels / cells
     voxel = np.arange(voxels)[None, :]
     overlap = np.minimum(voxel + 1, start + voxels / cells) - np.maximum(voxel, start)
@@ -126,7 +126,7 @@ def _to_cells(voxels: int, cells: int) -> Floats:
     return matrix
 
 
-def _interpolating(position: NDArray[np.float64], count: int) -> Floats:
+def interpolating(position: NDArray[np.float64], count: int) -> Floats:
     """(positions, count) matrix of linear interpolation; constant beyond the ends."""
     position = np.clip(position, 0, count - 1)
     low = np.minimum(position.astype(np.int64), max(count - 2, 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ import numpy as np
 
 from SkinSegLib.core import Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
+from SkinSegLib.segmentation.network import threads
 
 from .designs import DESIGNS, Design
 from .scenes import HeadSource, make_scene
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Seeds of scenes: validation and evaluation scenes are never trained on.
 VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
-_CHECKPOINT, _BEST = "checkpoint.pt", "best.pt"
+_CHECKPOINT, _BEST, _LOG = "checkpoint.pt", "best.pt", "log.csv"
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,16 @@ def train(
         state = _restore(options, network, optimiser)
     else:
         state = _State()
+        (options.output / _LOG).unlink(missing_ok=True)
         _write_recipe(options, design, sources)
     batches = _scene_loader(sources, options, design, state.step * options.batch)
     held_out = _validation_batches(validation, design, options)
     started = time.monotonic() - state.seconds
     patience = options.patience * options.validate_every
     losses: list[float] = []
-    with progress.stage("Train", 1.0):
+    # Threads that wait for a core which a scene maker has cost more than they bring.
+    free = max(1, (os.cpu_count() or 1) - options.workers)
+    with threads(free), progress.stage("Train", 1.0):
         for batch in batches:
             done = state.step / options.steps
             state.seconds = time.monotonic() - started
@@ -123,8 +128,8 @@ def train(
                 losses.clear()
                 _keep_best(options.output, network, state, score[0])
                 _keep(options, network, optimiser, state)
-    _keep_best(options.output, network, state, _validate(network, held_out, device)[0])
-    _keep(options, network, optimiser, state)
+        _keep_best(options.output, network, state, _validate(network, held_out, device)[0])
+        _keep(options, network, optimiser, state)
     return options.output / _BEST
 
 
@@ -141,7 +146,7 @@ def _scene_loader(
     from torch.utils.data import DataLoader
 
     indices = range(first, options.steps * options.batch)
-    scenes = _Scenes(sources, options.seed, design, indices)
+    scenes = _Scenes(sources, options.seed, options.batch, design, indices)
     return iter(DataLoader(scenes, batch_size=options.batch, num_workers=options.workers))
 
 
@@ -151,6 +156,7 @@ class _Scenes:
 
     sources: list[HeadSource]
     seed: int
+    batch: int
     design: Design
     indices: range
 
@@ -158,8 +164,11 @@ class _Scenes:
         return len(self.indices)
 
     def __getitem__(self, n: int) -> tuple[Any, Any, Any]:
-        seed = self.seed * 1_000_000 + self.indices[n]
-        scene = make_scene(self.sources, seed, self.design.cells, self.design.cell_mm)
+        index = self.indices[n]
+        # All scenes of a batch are of one shape.
+        shape = self.design.shapes[index // self.batch % len(self.design.shapes)]
+        seed = self.seed * 1_000_000 + index
+        scene = make_scene(self.sources, seed, shape, self.design.cell_mm)
         return scene.grey[None], scene.filled[None], scene.weight[None]
 
 
@@ -169,7 +178,8 @@ def _validation_batches(
     """Scenes of held-out heads, the same in every run and for every seed."""
     batches = []
     for n in range(options.validation_scenes):
-        scene = make_scene(sources, VALIDATION_SEED + n, design.cells, design.cell_mm)
+        shape = design.shapes[n % len(design.shapes)]
+        scene = make_scene(sources, VALIDATION_SEED + n, shape, design.cell_mm)
         batches.append((scene.grey, scene.filled))
     return batches
 
@@ -192,7 +202,7 @@ def _step(
 def loss_of(logits: torch.Tensor, filled: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Weighted cross entropy with the share of each cell that is filled, and soft Dice.
 
-    All (batch, 1, cells, cells, cells). Dice keeps small parts of the field from being ignored;
+    All (batch, 1, S, A, R). Dice keeps small parts of the field from being ignored;
     the weights make the skin and its contacts count most.
     """
     import torch
@@ -227,7 +237,7 @@ def _write_recipe(options: TrainOptions, design: Design, sources: list[HeadSourc
         "network": design.network,
         "arguments": dict(design.arguments),
         "cell_mm": design.cell_mm,
-        "cells": design.cells,
+        "shapes": [list(shape) for shape in design.shapes],
         "seed": options.seed,
         "batch": options.batch,
         "steps": options.steps,
@@ -242,7 +252,7 @@ def _write_recipe(options: TrainOptions, design: Design, sources: list[HeadSourc
 
 def _log(folder: Path, state: _State, loss: float, score: tuple[float, float], rate: float) -> None:
     """Add a line to log.csv; lines beyond a checkpoint that was resumed from are repeated."""
-    path = folder / "log.csv"
+    path = folder / _LOG
     new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
         if new:

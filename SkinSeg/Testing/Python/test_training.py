@@ -12,9 +12,11 @@ from SkinSegLib.segmentation.architectures import build, multiple_of
 from SkinSegLib.training import designs, train
 from SkinSegLib.training.scenes import (
     HeadSource,
+    effects,
     gather_sources,
     load_sources,
     make_scene,
+    maker,
     save_sources,
 )
 from SkinSegLib.training.scenes.field import SceneField
@@ -38,6 +40,48 @@ def test_a_scene_is_the_same_every_time_and_differs_by_seed():
     assert not np.array_equal(first.grey, other.grey)
     assert first.grey.shape == (32, 32, 32)
     assert first.grey.dtype == np.float32
+
+
+def test_scenes_come_in_every_shape():
+    scene = make_scene([_source()], 5, cells=(24, 32, 40), size_mm=6.0)
+    assert scene.grey.shape == scene.filled.shape == scene.weight.shape == (24, 32, 40)
+
+
+def test_a_hand_is_patient(monkeypatch):
+    monkeypatch.setattr(maker, "_HAND", 1.0)
+    more = 0
+    for seed in range(12):
+        scene = make_scene([_source()], seed, cells=32, size_mm=6.0)
+        monkeypatch.setattr(maker, "_HAND", 0.0)
+        without = make_scene([_source()], seed, cells=32, size_mm=6.0)
+        monkeypatch.setattr(maker, "_HAND", 1.0)
+        assert "hand" in scene.things
+        assert "hand" not in without.things
+        more += float((scene.filled - without.filled).clip(0).sum()) * 0.216 > 30
+    assert more >= 8  # in the others it lies outside the scene, or in the dark of a round field
+
+
+def test_noise_lifts_air_as_clipped_voxels_do():
+    """Against voxels that are clipped and averaged."""
+    rng = np.random.default_rng(0)
+    sigma, cells = 0.3, np.array([0.0, 0.1, 0.5, 1.0], np.float32)
+    voxels = np.clip(cells[:, None] + rng.normal(0, sigma, (4, 200_000)), 0, 2).mean(axis=1)
+
+    class Fixed:
+        def __init__(self):
+            self.uniforms = [sigma, 0.0]
+
+        def random(self):
+            return 0.7
+
+        def uniform(self, low, high):
+            return self.uniforms.pop(0)
+
+        def standard_normal(self, shape):
+            return np.zeros(shape)
+
+    lifted = effects._noisy(cells, Fixed())
+    np.testing.assert_allclose(lifted, voxels, atol=0.01)
 
 
 def test_scenes_hold_a_patient_and_greys_in_range():
@@ -105,7 +149,10 @@ def test_sources_need_the_data(tmp_path):
 def tiny(monkeypatch):
     """A design that trains in a second."""
     design = designs.Design(
-        "UNet", {"channels": (4, 8), "strides": (2,), "num_res_units": 1}, 8.0, 16
+        "UNet",
+        {"channels": (4, 8), "strides": (2,), "num_res_units": 1},
+        8.0,
+        ((16, 16, 16), (8, 16, 24)),
     )
     monkeypatch.setattr(train, "DESIGNS", {"tiny": design})
     return "tiny"
@@ -180,7 +227,9 @@ def test_every_design_builds_and_keeps_its_shape(name):
     design = designs.DESIGNS[name]
     network = build(design.network, design.arguments).eval()
     step = multiple_of(design.network, design.arguments)
-    assert design.cells % step == 0
+    assert all(n % step == 0 for shape in design.shapes for n in shape)
+    sizes = [np.prod(shape) * design.cell_mm**3 for shape in design.shapes]
+    assert max(sizes) < 1.5 * min(sizes)
     with torch.inference_mode():
         assert network(torch.zeros(1, 1, 2 * step, step, step)).shape == (
             1,

@@ -39,16 +39,42 @@ def scanned(
         # Within the range of the picture; air stays air at its own end.
         grey = np.asarray(shift(grey[None]))[0]
     grey = grey * np.float32(rng.normal(1, 0.06)) + np.float32(rng.normal(0, 0.015))
-    sigma = rng.uniform(0, 0.03) if rng.random() < 0.7 else rng.uniform(0.03, 0.2)
-    noise = rng.standard_normal(grey.shape).astype(np.float32) * np.float32(sigma)
-    if rng.random() < 0.5:
-        noise *= np.clip(grey, 0.3, 1)
-    grey = grey + noise
+    if rng.random() < 0.2:
+        grey = _cupped(grey, rng)
+    grey = _noisy(grey, rng)
     measured = np.ones(grey.shape, bool)
     if rng.random() < 0.15:
         measured[:] = _round_field(grey.shape, rng)
-    # The network's grid clips each voxel before it averages, so noise in air pulls upward.
     return np.where(measured, np.clip(grey, *GREY_RANGE), 0).astype(np.float32), measured
+
+
+def _noisy(grey: Floats, rng: np.random.Generator) -> Floats:
+    """With the noise of a scan of low or usual dose, as cells show it.
+
+    The network's grid clips each voxel at air before it averages, so that noise of ``sigma`` in
+    the voxels lifts air by 0.4 sigma (the mean of a clipped normal distribution); what is left of
+    the noise itself depends on how many voxels, and how alike, there are in a cell.
+    """
+    from scipy.special import ndtr
+
+    sigma = rng.uniform(0.005, 0.04) if rng.random() < 0.6 else rng.uniform(0.04, 0.35)
+    sigmas = np.full(grey.shape, sigma, np.float32)
+    if rng.random() < 0.5:
+        sigmas *= np.clip(grey, 0.3, 1)  # less dose is lost in air
+    ratio = grey / sigmas
+    lifted = grey * ndtr(ratio) + sigmas * np.exp(-(ratio**2) / 2) / np.float32(np.sqrt(2 * np.pi))
+    noise = rng.standard_normal(grey.shape).astype(np.float32)
+    result: Floats = lifted + noise * sigmas * np.float32(rng.uniform(0.1, 0.6))
+    return result
+
+
+def _cupped(grey: Floats, rng: np.random.Generator) -> Floats:
+    """Darker, or brighter, toward the middle of each slice, as in cone-beam scans."""
+    j, i = (np.linspace(-1, 1, n, dtype=np.float32) for n in grey.shape[1:])
+    radius = np.hypot(j[:, None], i[None, :])
+    depth = np.float32(rng.uniform(-0.1, 0.3))
+    cupped: Floats = grey * (1 - depth * np.clip(1 - radius**2, 0, 1))
+    return cupped
 
 
 def _thick_slices(grey: Floats, size_mm: float, rng: np.random.Generator) -> Floats:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from SkinSegLib.core import distance_to
 from SkinSegLib.segmentation.coarse import Floats
+from SkinSegLib.segmentation.network_grid import interpolating
 
 
 @dataclass
@@ -63,14 +64,14 @@ class SceneField:
 
     def smooth_noise(self, rng: np.random.Generator, wave_mm: float) -> Floats:
         """A smooth random field of about that wavelength, mean 0, standard deviation about 1."""
-        from scipy import ndimage
-
-        counts = [max(4, round(n * self.size_mm / wave_mm) + 3) for n in self.filled.shape]
-        nodes = rng.standard_normal(counts).astype(np.float32)
-        zoom = [n / (c - 2) for n, c in zip(self.filled.shape, counts, strict=True)]
-        wide: NDArray[np.float32] = ndimage.zoom(nodes, zoom, order=1)
-        a, b, c = self.filled.shape
-        return wide[:a, :b, :c] * np.float32(1.5)
+        field = rng.standard_normal(
+            [max(4, round(n * self.size_mm / wave_mm) + 3) for n in self.filled.shape]
+        ).astype(np.float32)
+        for axis, cells in enumerate(self.filled.shape):
+            nodes = field.shape[axis]
+            matrix = interpolating(np.linspace(0.5, nodes - 1.5, cells), nodes)
+            field = np.moveaxis(np.tensordot(matrix, field, axes=(1, axis)), 0, axis)
+        return np.ascontiguousarray(field) * np.float32(1.5)
 
     def support(self, direction: NDArray[np.float32]) -> float:
         """How far in mm the patient reaches along a unit vector, from the cube's middle."""

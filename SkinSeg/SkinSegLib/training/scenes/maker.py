@@ -12,10 +12,12 @@ from SkinSegLib.segmentation.coarse import Floats
 from .effects import scanned
 from .field import SceneField
 from .sources import HeadSource
-from .things import paint_things
+from .things import hand, paint_things
 
 #: How often a scan is used with its own surroundings, where it has any.
 _AS_IT_WAS = 0.35
+#: How often a hand lies beside the head.
+_HAND = 0.08
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,36 @@ class Scene:
 
 
 def make_scene(
-    sources: list[HeadSource], seed: int, cells: int = 80, size_mm: float = 3.0
+    sources: list[HeadSource],
+    seed: int,
+    cells: int | tuple[int, int, int] = 80,
+    size_mm: float = 3.0,
 ) -> Scene:
-    """The scene of a seed: a cube of ``cells`` of ``size_mm``. The same every time."""
+    """The scene of a seed: ``cells`` of ``size_mm`` along S, A, R. The same every time."""
+    cells = (cells, cells, cells) if isinstance(cells, int) else cells
     rng = np.random.default_rng([seed, 20])
     source = _choose(sources, rng)
     placed = _placing(source, rng, cells, size_mm)
     filled = np.clip(_moved(source.filled, placed), 0, 1)
-    field = SceneField(filled, size_mm)
     if not (filled >= 0.5).any():
         filled = np.zeros_like(filled)
         return Scene(filled, filled, np.ones_like(filled), source.name, ())
+    field = SceneField(filled, size_mm)
     things: list[str] = []
     if source.around is not None and rng.random() < _AS_IT_WAS:
         grey = np.maximum(_moved(source.around, placed), 0)
         field.things = np.where(filled < 0.5, grey, 0).astype(np.float32)
         things.append("own")
     else:
-        patient = np.maximum(_moved(source.grey, placed), 0)
-        things = paint_things(field, rng)
-        grey = patient + (1 - filled) * field.things
+        grey = np.maximum(_moved(source.grey, placed), 0)
+        if rng.random() < _HAND:
+            more = hand(field, rng) * (1 - filled)
+            grey += more * np.float32(rng.uniform(0.95, 1.15))
+            filled = filled + more
+            field = SceneField(filled, size_mm)
+            things.append("hand")
+        things += paint_things(field, rng)
+        grey += (1 - filled) * field.things
     seen, measured = scanned(grey, size_mm, rng)
     # What the scan did not measure cannot be patient in it.
     return Scene(seen, filled * measured, _weight(field), source.name, tuple(things))
@@ -71,9 +83,9 @@ def _choose(sources: list[HeadSource], rng: np.random.Generator) -> HeadSource:
 
 
 def _placing(
-    source: HeadSource, rng: np.random.Generator, cells: int, size_mm: float
+    source: HeadSource, rng: np.random.Generator, cells: tuple[int, int, int], size_mm: float
 ) -> NDArray[np.float64]:
-    """Where each cell of the scene comes from: (3, cells, cells, cells) indices in the source."""
+    """Where each cell of the scene comes from: (3, *cells) indices in the source."""
     angles = rng.normal(0, 0.22, 3)
     if rng.random() < 0.1:
         angles = rng.uniform(-np.pi, np.pi, 3)
@@ -95,10 +107,10 @@ def _placing(
         matrix[:, 0] *= -1
     extent = np.array(source.filled.shape) * source.spacing
     # Mostly the whole head; in part only some of it, as in a small field of view.
-    room = np.maximum(extent - cells * size_mm * 0.6, 40) / 2
+    room = np.maximum(extent - np.array(cells) * size_mm * 0.6, 40) / 2
     centre = extent / 2 + rng.uniform(-1, 1, 3) * room * (1.0 if rng.random() < 0.5 else 0.4)
-    axis_mm = (np.arange(cells) - (cells - 1) / 2) * size_mm
-    places = np.stack(np.meshgrid(axis_mm, axis_mm, axis_mm, indexing="ij"))
+    axes = [(np.arange(n) - (n - 1) / 2) * size_mm for n in cells]
+    places = np.stack(np.meshgrid(*axes, indexing="ij"))
     mm = np.tensordot(matrix, places, axes=1) + centre[:, None, None, None]
     spacing = np.array(source.spacing)[:, None, None, None]
     index: NDArray[np.float64] = mm / spacing - 0.5

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from SkinSegLib.core import CTVolume, Progress, ScanReadError, SegmentationError
+from SkinSegLib.core import CTVolume, Progress, ScanReadError, SegmentationError, bounding_box
 from SkinSegLib.segmentation.coarse import Floats
 from SkinSegLib.segmentation.level import find_level
 from SkinSegLib.segmentation.network_grid import NetworkGrid
@@ -20,6 +20,8 @@ Labeller = Callable[[str, CTVolume], NDArray[np.uint8] | None]
 
 #: Tissue that the mask's own edge still cuts off, in voxels: keeps the blurred edge of the skin.
 _EDGE_VOXELS = 1
+#: Air kept around a head that is alone, so that beyond its end there is air too.
+_MARGIN_CELLS = 2
 #: OpenKBP scans from this index on are for validation (the data's README).
 _FIRST_VALIDATION = 100
 
@@ -38,6 +40,14 @@ class HeadSource:
     filled: Floats
     around: Floats | None
     spacing: tuple[float, float, float]
+
+    def cropped(self) -> HeadSource:
+        """Without the air around a head that is alone; what the scan's end cuts stays cut."""
+        box = bounding_box(self.filled > 0, margin=_MARGIN_CELLS)
+        if self.around is not None or box is None:
+            return self
+        grey, filled = (np.ascontiguousarray(part[box]) for part in (self.grey, self.filled))
+        return replace(self, grey=grey, filled=filled)
 
 
 def from_scan(
@@ -61,7 +71,7 @@ def from_scan(
         grid.label(mask),
         grid.grey(volume, level) if real_scene else None,
         spacing,  # type: ignore[arg-type]
-    )
+    ).cropped()
 
 
 def gather_sources(
@@ -107,7 +117,7 @@ def gather_sources(
             sources.append(from_scan(path.stem, volume, _body(volume), size_mm, real_scene=False))
             progress.update(len(sources) / total)
         for seed in range(phantoms):
-            sources.append(_made(seed + (1000 if validation else 0), size_mm))
+            sources.append(made_source(seed + (1000 if validation else 0), size_mm))
             progress.update(len(sources) / total)
     return sources
 
@@ -121,7 +131,8 @@ def save_sources(sources: list[HeadSource], path: Path) -> None:
         arrays[f"{n}/spacing"] = np.array(source.spacing)
         if source.around is not None:
             arrays[f"{n}/around"] = source.around.astype(np.float16)
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    with path.open("wb") as file:  # by a name numpy would add .npz to it
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_sources(path: Path) -> list[HeadSource]:
@@ -153,7 +164,9 @@ def _body(volume: CTVolume) -> NDArray[np.uint8]:
     return segment(volume, SegmentOptions(engine="threshold")).voxels
 
 
-def _made(seed: int, size_mm: float) -> HeadSource:
+def made_source(seed: int, size_mm: float) -> HeadSource:
+    """The made head of a seed, in cells of ``size_mm``. Raises SegmentationError for a seed that
+    puts it outside its scan."""
     from ..phantom import make_phantom
     from ..spec import PhantomSpec
 

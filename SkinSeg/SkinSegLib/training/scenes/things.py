@@ -147,6 +147,31 @@ def tube(field: SceneField, rng: np.random.Generator) -> None:
         field.paint(np.clip(share, 0, 1), rng.uniform(0.6, 2.0))
 
 
+def glasses(field: SceneField, rng: np.random.Generator) -> None:
+    """Two rims with lenses in front of the face, and arms along the temples to the ears."""
+    front = _unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.1, 3))
+    side = _unit(np.cross(front, [1.0, 0.0, 0.0]))
+    up = _unit(np.cross(side, front))
+    height = up * float(rng.normal(0, 15))
+    middle = _middle(field) + front * float(rng.uniform(70, 100)) + height
+    grey, radius = rng.uniform(0.5, 2.0), float(rng.uniform(0.8, 2.0))
+    share = np.zeros_like(field.things)
+    for sign in (-1.0, 1.0):
+        centre = middle + side * np.float32(sign * rng.uniform(30, 36))
+        offset = field.places - centre[:, None, None, None]
+        depth: Floats = np.tensordot(front, offset, axes=1)
+        across = np.linalg.norm(offset - front[:, None, None, None] * depth, axis=0)
+        rim = np.hypot(across - np.float32(22), depth) - np.float32(radius)
+        share = np.maximum(share, field.cover(rim))
+        if rng.random() < 0.7:
+            lens = np.maximum(np.abs(depth) - np.float32(1.0), across - np.float32(22))
+            share = np.maximum(share, 0.7 * field.cover(lens))
+        hinge = centre + side * np.float32(sign * 24)
+        ear = hinge - front * np.float32(rng.uniform(90, 120)) + side * np.float32(sign * 12)
+        share = np.maximum(share, field.cover(_capsule(field, hinge, ear, radius)))
+    field.paint(share, grey)
+
+
 def studs(field: SceneField, rng: np.random.Generator) -> None:
     """Electrodes, clips and markers on the skin."""
     for _ in range(int(rng.integers(2, 9))):
@@ -179,6 +204,7 @@ PAINTERS: tuple[tuple[Painter, float], ...] = (
     (band, 0.3),
     (tube, 0.3),
     (studs, 0.2),
+    (glasses, 0.06),
 )
 
 
@@ -198,6 +224,29 @@ def _slab(
     along: Floats = np.tensordot(axis, field.places, axes=1)
     middle = np.float32(rng.normal(0, 40))
     return field.cover(np.abs(along - middle) - np.float32(rng.uniform(least_mm, most_mm) / 2))
+
+
+def hand(field: SceneField, rng: np.random.Generator) -> Floats:
+    """The patient's own hand beside the head: how much of each cell it fills. It is patient."""
+    palm = _near_skin(field, rng, rng.uniform(-2, 40))
+    along = _unit(rng.standard_normal(3))
+    across = _unit(np.cross(along, rng.standard_normal(3)))
+    size = float(rng.uniform(0.7, 1.1))
+    signed = _capsule(field, palm - along * np.float32(25 * size), palm, 18 * size)
+    for n in range(5):
+        root = palm + across * np.float32((n - 2) * 17 * size)
+        bent = _unit(along + across * np.float32((n - 2) * 0.15) + rng.normal(0, 0.15, 3))
+        tip = root + bent * np.float32(rng.uniform(55, 85) * size)
+        signed = np.minimum(signed, _capsule(field, root, tip, 8 * size))
+    arm = palm - along * np.float32(200)
+    signed = np.minimum(signed, _capsule(field, palm, arm, 26 * size))
+    return field.cover(signed)
+
+
+def _middle(field: SceneField) -> Vector:
+    """The patient's centre of mass, mm from the cube's middle."""
+    middle: Vector = field.places[:, field.filled >= 0.5].mean(axis=1)
+    return middle
 
 
 def _near_skin(field: SceneField, rng: np.random.Generator, gap_mm: float) -> Vector:

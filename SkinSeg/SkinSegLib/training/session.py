@@ -1,0 +1,126 @@
+"""From a folder of scans to a model: heads, training, learning curves, a bundle."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from SkinSegLib.core import OutputError, Progress, replacing
+from SkinSegLib.segmentation.bundle import Bundle, write_bundle
+
+from .designs import DESIGNS
+from .labels import label_of
+from .scenes import HeadSource, gather_sources, load_sources, save_sources
+from .train import TrainOptions, train
+
+HEADS, HELD_OUT, CURVES, MODEL = "heads.npz", "held-out-heads.npz", "curves.png", "model"
+#: Cells of the heads that scenes are made from, mm.
+_HEAD_MM = 2.0
+_MADE_HEADS, _HELD_OUT_MADE_HEADS = 12, 6
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """``bundle``: the model as a folder; ``curves``: picture; ``log``: CSV of the training."""
+
+    bundle: Bundle
+    curves: Path
+    log: Path
+
+
+def train_model(
+    data: Path, options: TrainOptions, name: str, version: str, progress: Progress | None = None
+) -> TrainedModel:
+    """Train on the train scans in ``data`` and write a model to ``options.output``/model.
+
+    ``data``: the folder of $SKINSEG_DATA. Heads are read once and kept in the output folder, for
+    resuming and for other designs. Progress stages: Heads, Train. Raises ScanReadError where the
+    scans are missing, OutputError where there is a model already, and what train() raises.
+    """
+    progress = progress or Progress()
+    folder = options.output
+    if (folder / MODEL).exists():
+        raise OutputError(
+            f"There is a model in {folder} already. Choose another folder, or delete {MODEL} in it."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    heads = _heads(data, folder / HEADS, False, progress.part(0.0, 0.1))
+    held_out = _heads(data, folder / HELD_OUT, True, progress.part(0.1, 0.03))
+    weights = train(heads, held_out, options, progress.part(0.13, 0.87))
+    curves = draw_curves(folder)
+    design = DESIGNS[options.design]
+    bundle = write_bundle(
+        folder / MODEL,
+        weights,
+        name=name,
+        version=version,
+        network=design.network,
+        arguments=design.arguments,
+        cell_mm=design.cell_mm,
+        card=_card(name, folder),
+        licence=_LICENCE,
+    )
+    return TrainedModel(bundle, curves, folder / "log.csv")
+
+
+def draw_curves(folder: Path) -> Path:
+    """Loss, Dice and learning rate of a training's log.csv as a picture, PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with (folder / "log.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    figure = Figure(figsize=(10, 3.2), dpi=90)
+    FigureCanvasAgg(figure)
+    shown = (("loss", "training loss"), ("dice", "Dice of held-out scenes"),
+             ("wrong_cells", "wrong cells of a held-out scene"))  # fmt: skip
+    for n, (column, title) in enumerate(shown):
+        axes = figure.add_subplot(1, 3, n + 1)
+        axes.plot([int(r["step"]) for r in rows], [float(r[column]) for r in rows], lw=1.2)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("step", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    path = folder / CURVES
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return path
+
+
+def _heads(data: Path, cache: Path, held_out: bool, progress: Progress) -> list[HeadSource]:
+    if cache.exists():
+        return load_sources(cache)
+    made = _HELD_OUT_MADE_HEADS if held_out else _MADE_HEADS
+    heads = gather_sources(data, label_of, _HEAD_MM, made, held_out, progress)
+    with replacing(cache) as temporary:
+        save_sources(heads, temporary)
+    # As they come back: half precision, so that a resumed training sees the same.
+    return load_sources(cache)
+
+
+def _card(name: str, folder: Path) -> str:
+    """What is known of a model that was just trained; its figures come from an evaluation."""
+    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    rows = "\n".join(
+        f"| {key} | {value} |" for key, value in recipe.items() if key not in ("sources",)
+    )
+    return f"""# {name}
+
+Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
+not a medical device. Trained by `skinseg train`; not yet evaluated: run `skinseg evaluate` with it.
+
+| recipe | |
+|---|---|
+{rows}
+| heads | {len(recipe["sources"])} |
+"""
+
+
+_LICENCE = """Copyright the owner of the training data and of the training.
+
+This model was trained by its user. Whoever passes it on says under which licence, and whether the
+patients' consent covers it.
+"""
