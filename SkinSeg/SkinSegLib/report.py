@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import groupby
 from typing import Any
@@ -18,7 +18,7 @@ from .scan import ScanFacts, facts
 NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
 
 #: Packages whose versions decide the result.
-_PACKAGES = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "slicer-core")
+_PACKAGES = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "slicer-core", "torch", "monai")
 #: The severest first.
 _SEVERITY = (
     FindingKind.NOT_A_HEAD,
@@ -38,11 +38,11 @@ _WIDTH = 79
 class Report:
     """The figures of one finished job.
 
-    ``engine``: the one that ran. ``level_hu``: the grey value taken for the skin, in the scan's
-    own units, HU only where no finding says that they are not. ``volume_ml``: of the solid head,
-    enclosed by its mesh; counted in voxels it is a little different. ``findings``: the severest
-    first. ``triangles`` and ``closed`` are those of the mesh that
-    was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
+    ``engine``: the one that ran; ``model``: the network's, see SkinMask. ``level_hu``: the grey
+    value taken for the skin, in the scan's own units, HU only where no finding says that they are
+    not. ``volume_ml``: of the solid head, enclosed by its mesh; counted in voxels it is a little
+    different. ``findings``: the severest first. ``triangles`` and ``closed`` are those of the mesh
+    that was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
     ``warnings``: what was asked for and could not be done.
     """
@@ -59,11 +59,13 @@ class Report:
     versions: Mapping[str, str]
     layer_mm: float | None = None
     warnings: tuple[str, ...] = ()
+    model: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """The report as JSON text; a finding's position is in RAS mm."""
         content = {
             "engine": self.engine,
+            "model": dict(self.model) or None,
             "level_hu": round(self.level_hu, 2),
             "volume_ml": round(self.volume_ml, 3),
             "layer_mm": self.layer_mm,
@@ -86,7 +88,7 @@ class Report:
         memory = "unknown" if self.peak_memory_mb is None else f"{self.peak_memory_mb:.0f} MB"
         rows = [
             *geometry_rows(self.geometry),
-            ("Engine", self.engine),
+            ("Engine", self._engine()),
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
             ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
@@ -97,6 +99,12 @@ class Report:
             ("Versions", ", ".join(f"{name} {text}" for name, text in self.versions.items())),
         ]
         return table(rows) + f"\n{NOTICE}\n"
+
+    def _engine(self) -> str:
+        if not self.model:
+            return self.engine
+        name, version, sha256 = (self.model[key] for key in ("name", "version", "sha256"))
+        return f"{self.engine}, model {name} {version} (SHA-256 {sha256[:12]}...)"
 
     def _level(self) -> str:
         kinds = {finding.kind for finding in self.findings}
@@ -137,6 +145,7 @@ def make_report(
         versions=versions(),
         layer_mm=layer_mm,
         warnings=warnings,
+        model=mask.model,
     )
 
 

@@ -106,7 +106,8 @@ class SkinMask:
     ``voxels``: (k, j, i), uint8, 1 = patient. ``level_hu``: the grey value at which the skin was
     taken to lie, in the scan's own units; ``half_contrast_hu``: from there to soft tissue, and
     to air. ``cut_faces``: those of FACES at which the end of the scan cuts the patient.
-    ``seconds``: time per stage.
+    ``seconds``: time per stage. ``model``: the network's "name", "version" and "sha256" of its
+    weights; empty where no network ran.
     """
 
     voxels: NDArray[np.uint8]
@@ -117,6 +118,7 @@ class SkinMask:
     cut_faces: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
+    model: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3 or self.voxels.dtype != np.uint8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +28,12 @@ def segment_volume(
     """
     progress = progress or Progress()
     placed = placed_scan(volume_node)
-    options = replace(options or JobOptions(), layer_voxels=True, layer_mesh_required=False)
+    options = options or JobOptions()
+    found = options.segment
+    if found.workers is None:
+        # One core is left to Slicer's window.
+        found = replace(found, workers=max(1, (os.cpu_count() or 2) - 1))
+    options = replace(options, segment=found, layer_voxels=True, layer_mesh_required=False)
     result = compute(placed.scan, options, progress)
     assert result.layer_voxels is not None
     progress.check()

@@ -69,9 +69,10 @@ def segment(
             bone = np.zeros_like(fraction)
         progress.update(0.6)
         notes: tuple[str, ...] = ()
+        model: dict[str, str] = {}
         if engine == "network":
             try:
-                found = _located_by_network(volume, level, options, grid, fraction, progress)
+                found, model = _located_by_network(volume, level, options, grid, fraction, progress)
             except ModelError as error:
                 if options.engine == "network" or options.model != SHIPPED_MODEL:
                     raise
@@ -113,6 +114,7 @@ def segment(
         cuts,
         findings,
         dict(progress.seconds),
+        model,
     )
 
 
@@ -131,7 +133,8 @@ def _located_by_network(
     grid: CoarseGrid,
     fraction: Floats,
     progress: Progress,
-) -> Location:
+) -> tuple[Location, dict[str, str]]:
+    """Where the patient is, and which model said so."""
     from .network import patient_probability
 
     require_packages()
@@ -142,4 +145,5 @@ def _located_by_network(
     )
     progress.update(0.9)
     found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing, bundle.cell_mm)
-    return replace(found, notes=notes)
+    model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
+    return replace(found, notes=notes), model
