@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
+from . import __version__, cli_evaluate, cli_models, cli_train
 
 if TYPE_CHECKING:
     from .job import Load, Outputs
@@ -162,11 +162,16 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"folder for the results, made if missing; default: {DEMO_FOLDER}",
     )
     demo.set_defaults(run=_demo)
+    cli_evaluate.add_parser(commands)
+    cli_models.add_parser(commands)
+    cli_train.add_parser(commands)
     return parser
 
 
 def _check_input(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     """What argparse cannot tell by itself: two arguments that do not go together."""
+    if chosen.run not in (_segment, _demo):
+        return
     if chosen.input is None:
         if chosen.series is not None:
             parser.error("--series needs an INPUT to choose it from")

@@ -145,7 +145,7 @@ def require_packages() -> None:
     if missing:
         raise MissingPackageError(
             f"The network needs {' and '.join(missing)}. Install them with "
-            "pip install 'skinseg[train]', or use the engine threshold."
+            "pip install 'skinseg[network]', or use the engine threshold."
         )
 
 

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "widgets": {"core", "mrml", "worker"},
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
-DOOR = {"cli", "job", "report", "terminal"}
+DOOR = {"cli", "cli_evaluate", "cli_models", "cli_train", "job", "report", "terminal"}
 
 #: Packages and the folders that may import them.
 ONLY_IN = {
@@ -43,10 +43,13 @@ ONLY_IN = {
     "rich": {"terminal"},
     "PySide6": set(),
     "trame": set(),
-    "matplotlib": set(),
+    "matplotlib": {"training"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
-LAZY = {"torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"}
+LAZY = {
+    *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
+    "matplotlib",
+}
 
 
 @dataclass(frozen=True)

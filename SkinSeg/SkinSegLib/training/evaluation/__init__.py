@@ -1,0 +1,29 @@
+"""How good masks are: engines side by side, over data sets with a reference."""
+
+from .cases import SPLITS, Case, DataSet, Entry, outlines, pairs_in, scenes, single_scans
+from .measures import Distances, Figures, Reference, measure
+from .run import Engine, Evaluation, Row, by_segment, evaluate
+from .tables import write_csv, write_markdown, write_picture
+
+__all__ = [
+    "SPLITS",
+    "Case",
+    "DataSet",
+    "Distances",
+    "Engine",
+    "Entry",
+    "Evaluation",
+    "Figures",
+    "Reference",
+    "Row",
+    "by_segment",
+    "evaluate",
+    "measure",
+    "outlines",
+    "pairs_in",
+    "scenes",
+    "single_scans",
+    "write_csv",
+    "write_markdown",
+    "write_picture",
+]
