@@ -14,7 +14,6 @@ from ..core import (
     Progress,
     SegmentationError,
     SkinMask,
-    distance_to,
 )
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
@@ -24,6 +23,7 @@ from .locate import Location, locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
 from .options import SHIPPED_MODEL, SegmentOptions
+from .plausible import measure
 
 #: Block size in mm of the grid on which patient and objects are told apart.
 _COARSE_MM = 2.0
@@ -98,12 +98,8 @@ def segment(
         )
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
-        bone_ml = float(bone[found.patient].sum() * np.prod(grid.spacing)) / 1000
-        # Beyond the end of the scan the patient goes on.
-        depth = float(distance_to(~found.patient, grid.spacing).max())
-        findings = find(
-            volume, level, mask, cuts, grid, found.contacts, bone_ml, depth, found.doubt
-        )
+        shape = measure(volume, level, grid, found.patient, cavities)
+        findings = find(volume, level, mask, cuts, grid, found.contacts, shape, found.doubt)
         findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in found.notes)
     return SkinMask(
         mask,

@@ -18,6 +18,7 @@ from ..core import (
 from .coarse import CoarseGrid
 from .level import Level
 from .locate import Bools
+from .plausible import Shape, reasons_against
 
 #: A patient that meets the end of the scan in less than this is touched, not cut.
 _CUT_CM2 = 1.0
@@ -30,13 +31,6 @@ _METAL_ML = 0.3
 _DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
 #: A list of a hundred places is not read.
 _MOST_PLACES = 5
-#: Solid heads with some neck; a scan that is cut may show less. With shoulders it comes to 18
-#: litres (25 OpenKBP scans), and in none of 100 to the upper limit.
-_HEAD_ML = (1500.0, 20000.0)
-#: A skull alone has some 500 mL of bone; a few mL are a hand, none is no patient.
-_SKULL_ML = 60.0
-#: Half a newborn's head is 45 mm; tables, and the walls of a dry skull, are thinner all over.
-_HEAD_DEPTH_MM = 25.0
 
 
 def cut_faces(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[str, ...]:
@@ -58,14 +52,12 @@ def find(
     cuts: tuple[str, ...],
     grid: CoarseGrid,
     contacts: Bools,
-    bone_ml: float,
-    depth_mm: float,
+    shape: Shape,
     doubt: Bools | None = None,
 ) -> tuple[Finding, ...]:
     """Findings of a finished mask; positions in RAS mm.
 
-    ``contacts``, ``doubt``: on ``grid``, see Location. ``bone_ml``: bone in the patient in mL;
-    ``depth_mm``: from the deepest place within its tissue to where that ends.
+    ``contacts``, ``doubt``: on ``grid``, see Location. ``shape``: what was measured of the patient.
     """
     findings = [_cut_finding(volume, mask, face) for face in cuts]
     findings += _field_findings(volume, mask)
@@ -90,7 +82,7 @@ def find(
                 f"Slices are {thickest:.1f} mm apart: detail between them is interpolated.",
             )
         )
-    findings += _plausibility(volume, level, mask, cuts, bone_ml, depth_mm)
+    findings += _plausibility(volume, mask, cuts, shape)
     return tuple(findings)
 
 
@@ -230,29 +222,16 @@ def _middle_one(places: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _plausibility(
-    volume: CTVolume,
-    level: Level,
-    mask: NDArray[np.uint8],
-    cuts: tuple[str, ...],
-    bone_ml: float,
-    depth_mm: float,
+    volume: CTVolume, mask: NDArray[np.uint8], cuts: tuple[str, ...], shape: Shape
 ) -> list[Finding]:
     volume_ml = int(np.count_nonzero(mask)) * volume.voxel_volume_ml
-    reasons = []
-    if volume_ml > _HEAD_ML[1] or (volume_ml < _HEAD_ML[0] and not cuts):
-        reasons.append(f"its volume is {volume_ml:.0f} mL")
-    if level.calibrated and bone_ml < _SKULL_ML:
-        reasons.append(f"it holds {bone_ml:.0f} mL of bone")
-    if depth_mm < _HEAD_DEPTH_MM:
-        reasons.append(f"it is nowhere thicker than {2 * depth_mm:.0f} mm")
-    if len(cuts) == len(FACES):
-        reasons.append("it fills the scan on all six sides")
+    reasons = reasons_against(shape, volume_ml, bool(cuts), len(cuts) == len(FACES))
     if not reasons:
         return []
     return [
         Finding(
             FindingKind.NOT_A_HEAD,
-            f"What was found is unlike a head: {' and '.join(reasons)}. "
+            f"What was found may not be a head: {' and '.join(reasons)}. "
             "Look at the result before you use it.",
         )
     ]

@@ -32,6 +32,10 @@ _LEAST_SEEN = 0.3
 _DOUBT = (0.3, 0.7)
 #: How far the network's word is smoothed; less than its cells blur it anyway.
 _SMOOTH_MM = 1.5
+_NO_TISSUE = (
+    "Nothing in the scan is denser than the skin level. Choose the series that shows the patient, "
+    "or lower the level."
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,8 @@ def locate_by(
     share = _share(probability, fraction, spacing, cell_mm)
     parts, count = ndimage.label(tissue & (share >= 0.5))
     if count == 0:
+        if not tissue.any():
+            raise SegmentationError(_NO_TISSUE)
         raise SegmentationError(
             "The network found no patient in the scan. Choose the series that shows the head, or "
             "use the engine threshold."
@@ -171,10 +177,7 @@ def _head_core(tissue: Bools, bone: Floats, spacing: Spacing, opening_mm: float)
         if count:
             break
     else:
-        raise SegmentationError(
-            "Nothing in the scan is denser than the skin level. Choose the series that shows the "
-            "patient, or lower the level."
-        )
+        raise SegmentationError(_NO_TISSUE)
     index = np.arange(1, count + 1)
     size = ndimage.sum_labels(tissue, labels, index)
     bones = ndimage.sum_labels(bone, labels, index)

@@ -14,10 +14,17 @@ from SkinSegLib.core import (
     SegmentationError,
     transform_points,
 )
-from SkinSegLib.segmentation import SegmentOptions, segment
+from SkinSegLib.segmentation import SegmentOptions
+from SkinSegLib.segmentation import segment as by_any_engine
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom
 
 STAGES = ["Level", "Locate", "Openings", "Delineate", "Check"]
+
+
+def segment(volume, options=None, progress=None):
+    """By the classical engine, whatever model is installed."""
+    options = replace(options or SegmentOptions(), engine="threshold")
+    return by_any_engine(volume, options, progress)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
