@@ -48,16 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return DONE
         if chosen.debug:
             traceback.print_exc()
-        print(_message(error), file=sys.stderr)
+        cancelled = getattr(chosen, "cancelled", "Cancelled; nothing was written.")
+        print(_message(error, cancelled), file=sys.stderr)
         return FAILED
     return DONE
 
 
-def _message(error: BaseException) -> str:
+def _message(error: BaseException, cancelled: str) -> str:
     from .core import Cancelled, SkinSegError
 
     if isinstance(error, Cancelled | KeyboardInterrupt):
-        return "Cancelled; nothing was written."
+        return cancelled
     if isinstance(error, SkinSegError):
         return " ".join([f"Error: {error}", *getattr(error, "__notes__", ())])
     if isinstance(error, MemoryError):

@@ -62,6 +62,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="FOLDER",
         help=f"folder for the results, made if missing; default: {FOLDER}",
     )
+    parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FOLDER",
+        help="a model whose card gets the tables, between its two evaluation marks",
+    )
     parser.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
     parser.set_defaults(run=run)
 
@@ -70,8 +76,16 @@ def run(chosen: argparse.Namespace) -> None:
     """Evaluate, write, and say what was left out."""
     from .core import require_writable
     from .job import made_folder
+    from .segmentation.bundle import CARD
     from .terminal import watched
-    from .training.evaluation import evaluate, write_csv, write_markdown, write_picture
+    from .training.evaluation import (
+        check_card,
+        evaluate,
+        write_card,
+        write_csv,
+        write_markdown,
+        write_picture,
+    )
 
     sets = [_set(name, chosen.count) for name in dict.fromkeys(chosen.sets)]
     engines = _engines(chosen)
@@ -81,6 +95,9 @@ def run(chosen: argparse.Namespace) -> None:
             folder / "evaluation.md": write_markdown,
             folder / "evaluation.png": write_picture,
         }
+        if chosen.card is not None:
+            check_card(chosen.card / CARD)
+            writers[chosen.card / CARD] = write_card
         for path in writers:
             require_writable(path)
         with watched(sys.stderr) as progress:

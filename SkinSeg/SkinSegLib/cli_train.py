@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--workers", type=int, default=1, help="processes that make scenes")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, cancelled="Cancelled. Go on from the checkpoint with --resume.")
 
 
 def run(chosen: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from SkinSegLib.core import OutputError, Progress, replacing
 from SkinSegLib.segmentation.bundle import Bundle, write_bundle
 
 from .designs import DESIGNS
+from .evaluation.tables import CARD_MARKS
 from .labels import label_of
 from .scenes import HeadSource, gather_sources, load_sources, save_sources
 from .train import TrainOptions, train
@@ -110,7 +111,13 @@ def _card(name: str, folder: Path) -> str:
     return f"""# {name}
 
 Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
-not a medical device. Trained by `skinseg train`; not yet evaluated: run `skinseg evaluate` with it.
+not a medical device. Trained by `skinseg train`.
+
+{CARD_MARKS[0]}
+
+Not yet evaluated: run `skinseg evaluate --card` with this folder.
+
+{CARD_MARKS[1]}
 
 | recipe | |
 |---|---|

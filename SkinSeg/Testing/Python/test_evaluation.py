@@ -5,12 +5,20 @@ from __future__ import annotations
 import csv
 import math
 import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 from command import skinseg
-from SkinSegLib.core import Cancelled, CTVolume, Progress, SegmentationError, SkinSegError
+from SkinSegLib.core import (
+    Cancelled,
+    CTVolume,
+    ModelError,
+    Progress,
+    SegmentationError,
+    SkinSegError,
+)
 from SkinSegLib.segmentation.labelmap import write_labelmap
 from SkinSegLib.training.evaluation import (
     SPLITS,
@@ -25,6 +33,7 @@ from SkinSegLib.training.evaluation import (
     measure,
     scenes,
     single_scans,
+    write_card,
     write_csv,
     write_markdown,
     write_picture,
@@ -453,9 +462,29 @@ def test_markdown_has_a_table_with_medians_and_what_was_left_out(result, tmp_pat
     assert "* shy on plain: No patient is to be found." in text
 
 
-def test_many_cases_have_a_line_for_the_worst(result, tmp_path):
-    from dataclasses import replace
+def test_a_model_card_gets_the_tables_between_its_marks(result, tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("# Mine\n\n<!-- evaluation -->\nold\n<!-- end of evaluation -->\n\nLast.\n")
+    for _ in range(2):  # again and again, and nothing piles up
+        write_card(result, card)
+    text = card.read_text(encoding="utf-8")
+    assert text.startswith("# Mine\n")
+    assert text.endswith("\n\nLast.\n")
+    assert "old" not in text
+    assert text.count("### made") == 1
+    assert "| ball | level |" in text
+    many = replace(result, rows=tuple(replace(result.rows[0], case=str(n)) for n in range(30)))
+    write_card(many, card)
+    text = card.read_text(encoding="utf-8")
+    assert "| 7 | level |" not in text
+    assert "**median of 30**" in text
+    card.write_text("# Without marks")
+    with pytest.raises(ModelError, match="Add the lines"):
+        write_card(result, card)
+    assert card.read_text(encoding="utf-8") == "# Without marks"
 
+
+def test_many_cases_have_a_line_for_the_worst(result, tmp_path):
     first = next(row for row in result.rows if row.case == "plain")
     rows = tuple(
         replace(

@@ -3,7 +3,7 @@
 from .cases import SPLITS, Case, DataSet, Entry, outlines, pairs_in, scenes, single_scans
 from .measures import Distances, Figures, Reference, measure
 from .run import Engine, Evaluation, Row, by_segment, evaluate
-from .tables import write_csv, write_markdown, write_picture
+from .tables import check_card, write_card, write_csv, write_markdown, write_picture
 
 __all__ = [
     "SPLITS",
@@ -17,12 +17,14 @@ __all__ = [
     "Reference",
     "Row",
     "by_segment",
+    "check_card",
     "evaluate",
     "measure",
     "outlines",
     "pairs_in",
     "scenes",
     "single_scans",
+    "write_card",
     "write_csv",
     "write_markdown",
     "write_picture",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from SkinSegLib.core import replacing
+from SkinSegLib.core import ModelError, replacing
 
 from .measures import Figures
 from .run import SECOND_REFERENCE, Evaluation, Row
@@ -46,6 +46,8 @@ _COLUMNS = (
     _Column("s", lambda row: (row.seconds,), 1),
     _Column("MB", lambda row: (row.peak_mb,), 0),
 )
+#: Between these lines of a model card stand the figures.
+CARD_MARKS = ("<!-- evaluation -->", "<!-- end of evaluation -->")
 #: From this many cases on, a table also has a line for the worst of them.
 _MANY = 20
 #: With more cases than this, bars cannot be told apart, and the picture has curves.
@@ -94,24 +96,53 @@ def _flat(row: Row) -> dict[str, Any]:
 
 def write_markdown(result: Evaluation, path: Path) -> None:
     """A table for each data set, with the median of each engine. Raises OutputError."""
+    with replacing(path) as temporary:
+        temporary.write_text(_markdown(result), encoding="utf-8")
+
+
+def write_card(result: Evaluation, path: Path) -> None:
+    """The same tables into a model card, in place of what stands between its two marks.
+
+    Of large sets only the summary. Raises ModelError if the card lacks the marks, OutputError.
+    """
+    before, after = check_card(path)
+    begin, end = CARD_MARKS
+    tables = _markdown(result, brief=True, level="###")
+    with replacing(path) as temporary:
+        temporary.write_text(f"{before}{begin}\n\n{tables}\n{end}{after}", encoding="utf-8")
+
+
+def check_card(path: Path) -> tuple[str, str]:
+    """What stands before and after a card's two marks. Raises ModelError if it lacks them."""
+    begin, end = CARD_MARKS
+    card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    before, marked, rest = card.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not marked or not closed:
+        raise ModelError(
+            f"The model card {path.name} has no place for figures. Add the lines {begin} and {end}."
+        )
+    return before, after
+
+
+def _markdown(result: Evaluation, brief: bool = False, level: str = "##") -> str:
     parts = [_ABOUT]
     for name in dict.fromkeys(row.data_set for row in result.rows):
         rows = [row for row in result.rows if row.data_set == name]
-        parts.append(f"## {name}\n\n{_table(rows)}")
+        parts.append(f"{level} {name}\n\n{_table(rows, brief)}")
     problems = dict.fromkeys(
         f"{row.engine} on {row.case}: {row.problem}" for row in result.rows if row.problem
     )
     notes = [*problems, *result.warnings]
     if notes:
         parts.append("\n".join(f"* {note}" for note in notes))
-    with replacing(path) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return "\n\n".join(parts) + "\n"
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row], brief: bool) -> str:
     head = ["scan", "engine", *(column.heading for column in _COLUMNS)]
     lines = [head, ["---", "---", *("---:" for _ in _COLUMNS)]]
-    for row in rows:
+    for row in rows if not brief or len({row.case for row in rows}) < _MANY else ():
         cells = [_cell(column.get(row), column.decimals) for column in _COLUMNS]
         lines.append([row.case, _who(row), *cells])
     for who in dict.fromkeys(_who(row) for row in rows):
