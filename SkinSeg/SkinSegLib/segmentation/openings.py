@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import bounding_box, components, distance_to
-from .locate import Bools, Spacing
+from .locate import Bools, Spacing, touching_area
 
 #: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
 _CRUMB_MM = 3.0
@@ -58,7 +58,7 @@ def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm:
     grown = _grown_back(deep, pockets, spacing)
     index = np.arange(1, count + 1)
     volume = ndimage.sum_labels(pockets, grown, index) * float(np.prod(spacing))
-    mouth = _mouth_area(grown, outside, spacing, count)
+    mouth = touching_area(grown, outside, spacing, count)
     depth = np.divide(volume, mouth, out=np.full(count, np.inf), where=mouth > 0)
     is_cavity = np.zeros(count + 1, bool)
     is_cavity[1:] = depth >= cavity_depth_mm
@@ -104,21 +104,3 @@ def _grown_back(deep: NDArray[np.int32], pockets: Bools, spacing: Spacing) -> ND
     grown = np.zeros_like(deep)
     grown[tuple(around[found].T)] = deep[tuple(cores[nearest[found]].T)]
     return grown
-
-
-def _mouth_area(
-    labels: NDArray[np.int32], outside: Bools, spacing: Spacing, count: int
-) -> NDArray[np.float64]:
-    """Area in mm^2 of the voxel faces between each labelled pocket and the outside."""
-    area = np.zeros(count + 1)
-    for axis in range(3):
-        face = float(np.prod(spacing)) / spacing[axis]
-        low = [slice(None)] * 3
-        high = [slice(None)] * 3
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        for here, there in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
-            touching = labels[here][outside[there]]
-            area += face * np.bincount(touching, minlength=count + 1)
-    # Voxel faces overstate the area of an oblique mouth by up to sqrt(3), 1.5 on average.
-    result: NDArray[np.float64] = area[1:] / 1.5
-    return result

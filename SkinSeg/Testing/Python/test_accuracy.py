@@ -1,4 +1,4 @@
-"""The whole classical job on phantoms at 1 mm, measured against their exact skin.
+"""The whole job, by either engine, on phantoms at 1 mm, measured against their exact skin.
 
 The point spread is stated by the phantom; the shift it causes at sharp curves is reported apart
 (``bias``). Distances are by projection on the zero set, see ``training/accuracy.py``.
@@ -11,10 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from SkinSegLib.core import SkinMesh, transform_points
-from SkinSegLib.segmentation import segment
+from SkinSegLib.segmentation import SegmentOptions, segment
 from SkinSegLib.surface import build
 from SkinSegLib.training.accuracy import SkinDistance, mesh_error
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom
+
+ENGINES = ("threshold", "network")
 
 
 def some_of(mesh: SkinMesh, count: int = 40_000) -> np.ndarray:
@@ -34,20 +36,32 @@ def show(name: str, phantom: Phantom, dice: float, distance: SkinDistance) -> No
     print(f"{name}: blur bias mean {distance.bias_mean:+.4f} mm inward")
 
 
-def measured(name: str, phantom: Phantom) -> tuple[float, SkinDistance, SkinMesh, np.ndarray]:
-    mask = segment(phantom.volume)
+def measured(
+    name: str, phantom: Phantom, engine: str
+) -> tuple[float, SkinDistance, SkinMesh, np.ndarray]:
+    mask = segment(phantom.volume, SegmentOptions(engine=engine))
     mesh = build(mask, phantom.volume)
     assert mesh.closed
     both = np.count_nonzero(mask.voxels & phantom.truth)
     dice = 2 * both / (np.count_nonzero(mask.voxels) + np.count_nonzero(phantom.truth))
     distance = mesh_error(mesh, phantom)
-    show(name, phantom, dice, distance)
+    show(f"{name}, {engine}", phantom, dice, distance)
     return dice, distance, mesh, mask.voxels
 
 
-def test_head_with_table_and_holder_at_1_mm():
-    phantom = make_phantom(PhantomSpec.table_and_holder())
-    dice, distance, mesh, mask = measured("table and holder, 10 mm away", phantom)
+@pytest.fixture(scope="module")
+def table_and_holder():
+    return make_phantom(PhantomSpec.table_and_holder())
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+def test_head_with_table_and_holder_at_1_mm(table_and_holder, engine):
+    phantom = table_and_holder
+    dice, distance, mesh, mask = measured("table and holder, 10 mm away", phantom, engine)
     assert dice >= 0.995
     assert distance.figures.mean <= 0.05
     assert distance.figures.p99 <= 0.5
@@ -68,7 +82,8 @@ def test_head_with_table_and_holder_at_1_mm():
     assert distance.figures.max < 2.0
 
 
-def test_oblique_left_handed_uneven_voxels():
+@pytest.fixture(scope="module")
+def oblique():
     """0.9 x 1.1 x 1.6 mm, turned about two axes, one axis reversed."""
     base = replace(PhantomSpec.clean(), hair=False)
     angle, tip = np.radians(14), np.radians(9)
@@ -80,8 +95,11 @@ def test_oblique_left_handed_uneven_voxels():
     matrix[:3, :3] = about_z @ about_x @ np.diag(spacing * (1, -1, 1))
     matrix[:3, 3] = np.array(base.center_ras) - matrix[:3, :3] @ (np.array(shape[::-1]) - 1) / 2
     assert np.linalg.det(matrix) < 0
-    phantom = make_phantom(replace(base, shape=shape, ijk_to_ras=tuple(map(tuple, matrix))))
-    dice, distance, _, _ = measured("oblique, left-handed", phantom)
+    return make_phantom(replace(base, shape=shape, ijk_to_ras=tuple(map(tuple, matrix))))
+
+
+def test_oblique_left_handed_uneven_voxels(oblique, engine):
+    dice, distance, _, _ = measured("oblique, left-handed", oblique, engine)
     assert dice >= 0.995
     assert distance.figures.mean <= 0.06
     assert distance.figures.p99 <= 0.5
@@ -95,7 +113,7 @@ def test_oblique_left_handed_uneven_voxels():
 def test_what_contact_takes_in(kind):
     """Objects in contact: reported, since the classical engine cannot know better."""
     phantom = make_phantom(PhantomSpec.touching(kind))
-    mask = segment(phantom.volume).voxels
+    mask = segment(phantom.volume, SegmentOptions(engine="threshold")).voxels
     voxel_ml = phantom.volume.voxel_volume_ml
     extra_ml = np.count_nonzero((mask > 0) & (phantom.truth == 0)) * voxel_ml
     lost_ml = np.count_nonzero((mask == 0) & (phantom.truth > 0)) * voxel_ml

@@ -270,15 +270,29 @@ def test_what_the_network_calls_an_object_is_cut_off_even_in_contact():
 
 def test_a_short_thin_part_that_the_network_half_misses_is_joined_and_a_long_one_is_not():
     head, _ = _scene()
+    head = np.pad(head, ((0, 0), (0, 0), (10, 0)))
     ear, strap = np.zeros_like(head), np.zeros_like(head)
-    ear[19:22, 19:22, 32:35] = True
-    strap[20, 20, :8] = True
+    ear[19:22, 19:22, 42:45] = True
+    strap[20, 20, :18] = True  # 36 mm
     probability = head * 1.0 + 0.3 * ear + 0.3 * (strap & ~head)
     found = locate_by(
         probability.astype(np.float32), (head | ear | strap).astype(np.float32), (2.0, 2.0, 2.0)
     )
     assert found.patient[ear].all()
     assert not found.patient[strap & ~head].any()
+
+
+def test_an_ear_that_lies_on_a_holder_is_joined_without_it():
+    head, _ = _scene((40, 40, 80))
+    ear, holder = np.zeros_like(head), np.zeros_like(head)
+    ear[16:25, 18:20, 32:39] = True
+    holder[:, 20:22, 34:80] = True  # the ear lies on it
+    holder &= ~head
+    probability = head * 1.0 + 0.3 * ear + 0.02 * holder
+    tissue = (head | ear | holder).astype(np.float32)
+    found = locate_by(probability.astype(np.float32), tissue, (2.0, 2.0, 2.0))
+    assert found.patient[ear].mean() > 0.9
+    assert found.patient[holder & ~ear].mean() < 0.02
 
 
 def test_no_patient_is_an_error():
