@@ -105,6 +105,15 @@ def train(
     started = time.monotonic() - state.seconds
     patience = options.patience * options.validate_every
     losses: list[float] = []
+    rate = 0.0
+
+    def check() -> None:
+        score = _validate(network, held_out, device)
+        _log(options.output, state, float(np.mean(losses)), score, rate)
+        losses.clear()
+        _keep_best(options.output, network, state, score[0])
+        _keep(options, network, optimiser, state)
+
     # Threads that wait for a core which a scene maker has cost more than they bring.
     free = max(1, (os.cpu_count() or 1) - options.workers)
     with threads(free), progress.stage("Train", 1.0):
@@ -123,13 +132,9 @@ def train(
             losses.append(_step(network, optimiser, [part.to(device) for part in batch]))
             state.step += 1
             if state.step % options.validate_every == 0:
-                score = _validate(network, held_out, device)
-                _log(options.output, state, float(np.mean(losses)), score, rate)
-                losses.clear()
-                _keep_best(options.output, network, state, score[0])
-                _keep(options, network, optimiser, state)
-        _keep_best(options.output, network, state, _validate(network, held_out, device)[0])
-        _keep(options, network, optimiser, state)
+                check()
+        if losses:
+            check()
     return options.output / _BEST
 
 

@@ -47,7 +47,10 @@ def test_report_on_the_screen_and_as_json(
 
     known = json.loads(report.read_text())
     assert set(known) >= JSON_KEYS
-    assert known["engine"] == "threshold"
+    assert known["engine"] == "network"
+    assert known["model"]["name"] == "skin-ct-head"
+    assert len(known["model"]["sha256"]) == 64
+    assert f"SHA-256 {known['model']['sha256'][:12]}" in out
     assert known["level_hu"] == pytest.approx(-480, abs=30)
     assert known["volume_ml"] == pytest.approx(2400, rel=0.05)
     assert known["closed"] is True
