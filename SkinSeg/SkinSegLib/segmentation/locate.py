@@ -23,8 +23,9 @@ Spacing = tuple[float, float, float]
 _RIM_MM = 4.0
 #: A thin part that the network left out, an ear above all, is joined again if it reaches no farther
 #: than this from the patient, and if the network gives it at least this probability on average.
-#: (Train scans and made heads: ears and rims 0.19 and more, masks and straps 0.15 and less.)
-_REJOIN_MM, _REJOIN_FROM = 25.0, 0.17
+#: (Train scans and made heads: ears and rims 0.19 and more, masks and straps 0.15 and less. Ears
+#: stand out by 20 to 25 mm, and their base may be in doubt too.)
+_REJOIN_MM, _REJOIN_FROM = 35.0, 0.17
 #: What is left may be an ear that lies on a holder: without the tissue that the network gives less
 #: than this share, it is joined if it also sticks out: its volume by the area on which it sits. On
 #: made heads ears come to 6 mm and more, layers along a contact to 4.

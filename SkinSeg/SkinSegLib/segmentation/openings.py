@@ -36,7 +36,7 @@ def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_m
     # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
     # cap the whole hollow of the ear. What is left for that one is a nose or a mouth, far deeper
     # than any crease.
-    for radius, depth in ((seal_mm * 5 / 6, cavity_depth_mm), (seal_mm, 2 * cavity_depth_mm)):
+    for radius, depth in ((seal_mm * 3 / 4, cavity_depth_mm), (seal_mm, 2 * cavity_depth_mm)):
         inside |= _cavities(patient[box] | inside, spacing, radius, depth)
     return cavities
 

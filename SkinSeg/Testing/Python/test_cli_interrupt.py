@@ -57,7 +57,7 @@ def test_ctrl_c_at_each_stage(
         real(self, fraction)
         if self._name == stage and fraction == (0.0 if at == "begin" else 1.0) and not sent:
             sent.append(stage)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Progress, "update", update)
     before = signal.getsignal(signal.SIGINT)
@@ -74,8 +74,8 @@ def test_second_ctrl_c_stops_at_once(
     """For a stage that does not report for long."""
 
     def stuck(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         pytest.fail("went on")
 
     monkeypatch.setattr("SkinSegLib.surface.build", stuck)
@@ -104,7 +104,7 @@ def test_ctrl_c_while_the_files_take_their_names(
             seen.append(target)
             if len(seen) == 2:
                 for _ in range(times):
-                    os.kill(os.getpid(), signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
@@ -120,7 +120,7 @@ def test_ctrl_c_while_the_report_is_shown(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def as_text(self: Report) -> str:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         pytest.fail("Ctrl-C was ignored")
 
     monkeypatch.setattr(Report, "as_text", as_text)

@@ -270,10 +270,10 @@ def test_what_the_network_calls_an_object_is_cut_off_even_in_contact():
 
 def test_a_short_thin_part_that_the_network_half_misses_is_joined_and_a_long_one_is_not():
     head, _ = _scene()
-    head = np.pad(head, ((0, 0), (0, 0), (10, 0)))
+    head = np.pad(head, ((0, 0), (0, 0), (15, 0)))
     ear, strap = np.zeros_like(head), np.zeros_like(head)
-    ear[19:22, 19:22, 42:45] = True
-    strap[20, 20, :18] = True  # 36 mm
+    ear[19:22, 19:22, 47:50] = True
+    strap[20, 20, :23] = True  # 46 mm
     probability = head * 1.0 + 0.3 * ear + 0.3 * (strap & ~head)
     found = locate_by(
         probability.astype(np.float32), (head | ear | strap).astype(np.float32), (2.0, 2.0, 2.0)

@@ -18,13 +18,13 @@ from SkinSegLib.segmentation import segment
 from SkinSegLib.surface import build
 
 #: Scans with what was measured when the ranges were set: volume in mL, extents in mm from left to
-#: right, from front to back and from top to bottom; shoulders, and the couch of chd_phantom,
-#: included. That couch is a known fault of the classical engine: the child lies on it.
+#: right, from front to back and from top to bottom; shoulders, and a piece of the couch's board of
+#: chd_phantom (1.1 L), included. That board is a known failure of the shipped model: see its card.
 SCANS = {
     "volumes/unc_cthead.nrrd": (3785, (171, 227, 222)),
     "volumes/vhm_head_8bit.nrrd": (4914, (348, 216, 234)),
     "volumes/dicom2stl_ct_head.nrrd": (4487, (180, 231, 235)),
-    "volumes/chd_phantom.nrrd": (11862, (474, 261, 330)),
+    "volumes/chd_phantom.nrrd": (7162, (474, 261, 330)),
     "volumes/dicom2stl_ct_example.nrrd": (2722, (200, 247, 104)),
     "dicom/weasis_headneck": (8804, (277, 265, 295)),
     "dicom/keinos_head.zip": (2962, (188, 195, 146)),
@@ -64,7 +64,7 @@ def test_cranium_through_the_command(cranium_path, tmp_path):
         tmp_path / "skin.png",
     )  # fmt: skip
     assert {"skin.stl", "report.json", "head.seg.nrrd"} <= set(names(tmp_path))
-    assert report["engine"] == "threshold"
+    assert report["engine"] == "network"
     assert report["level_hu"] == -480
     assert 2800 < report["volume_ml"] < 3700
     width, depth, height = mesh.extents
