@@ -29,6 +29,8 @@ _DEEP_MM = 8.0
 _CONTACT_MM = (4.0, 8.0)
 #: Over about this many mm the network's probability goes from 0 to 1 at a border.
 _BORDER_MM = 8.0
+#: Of a voxel that may be patient, before it is known what hangs together.
+_TISSUE, _AIR = np.uint8(1), np.uint8(2)
 _NOBODY = "No patient was found at this level. Lower the level, or choose another series."
 
 
@@ -77,10 +79,9 @@ def delineate(
         tissue = voxels >= level_hu
         if padding.size:
             tissue &= ~np.isin(voxels, padding)
-        # Enclosed air first: there tissue of the nose's walls is patient whatever is near.
-        near[k] = np.where(tissue, is_patient > 0, is_inside > 0)
+        near[k] = np.where(tissue, _TISSUE * (is_patient > 0), _AIR * (is_inside > 0))
         if k % 16 == 0:
-            progress.update(0.6 * k / len(scan))
+            progress.update(0.5 * k / len(scan))
     tight = bounding_box(near, margin=1)
     if tight is None:
         raise SegmentationError(_NOBODY)
@@ -108,8 +109,12 @@ def _signed_fields(
 
 
 def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]:
-    """The largest component of a mask, with all air filled that it encloses."""
-    mask = largest_component(mask)
+    """The largest component of a mask of _TISSUE and _AIR, with all air filled that it encloses."""
+    # By tissue alone first: what hangs together with the patient only through air that is to be
+    # filled is a table that a gap narrower than the coarse grid's blocks parts from the back.
+    tissue = largest_component(mask == _TISSUE)
+    progress.update(0.7)
+    mask = largest_component(tissue | (mask == _AIR))
     progress.update(0.8)
     # The box is the patient's own: its edges are outside air, or the patient is cut there.
     outside = outside_part(mask == 0)

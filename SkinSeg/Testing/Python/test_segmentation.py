@@ -16,6 +16,9 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.segmentation import SegmentOptions
 from SkinSegLib.segmentation import segment as by_any_engine
+from SkinSegLib.segmentation.coarse import CoarseGrid
+from SkinSegLib.segmentation.delineate import delineate
+from SkinSegLib.segmentation.level import find_level
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom
 
 STAGES = ["Level", "Locate", "Openings", "Delineate", "Check"]
@@ -174,6 +177,21 @@ def block(value: float, spacing: float = 3.0) -> CTVolume:
     voxels = np.full((70, 70, 70), -1000, np.int16)
     voxels[8:62, 8:62, 8:62] = value
     return CTVolume(voxels, np.diag([spacing, spacing, spacing, 1.0]))
+
+
+def test_a_table_behind_a_gap_narrower_than_the_coarse_blocks_stays_out():
+    """The coarse grid calls it patient; at full resolution only air joins it to the patient."""
+    voxels = np.full((80, 80, 80), -1000, np.int16)
+    voxels[10:70, 10:60, 10:70] = 40
+    voxels[10:70, 61:66, 10:70] = 40  # one voxel of air before it
+    volume = CTVolume(voxels, np.eye(4))
+    level = find_level(volume)
+    grid = CoarseGrid.over(volume, 2.0)
+    patient = grid.tissue_fraction(volume, level) >= 0.5
+    nothing = np.zeros_like(patient)
+    mask = delineate(volume, level.skin, grid, patient, nothing, nothing, Progress())
+    assert mask[10:70, 10:60, 10:70].all()
+    assert not mask[:, 61:].any()
 
 
 @pytest.mark.parametrize("value", [-300, 60])
