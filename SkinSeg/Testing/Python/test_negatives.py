@@ -41,7 +41,7 @@ def test_heads_in_part_are_not_doubted(kind):
 
 @pytest.mark.slow
 def test_a_head_in_a_small_field_is_doubted_only_where_its_level_is_missed():
-    """Seed 301 is not calibrated and shows hardly any air: bone is taken for tissue (a known gap)."""
+    """Seed 301 is not calibrated and has little air: bone is taken for tissue (a known gap)."""
     (message,) = doubts(make_positive("small field", 301))
     assert "nowhere thicker" in message
     assert doubts(make_positive("small field", 302)) == []
