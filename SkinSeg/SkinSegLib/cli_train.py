@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--minutes", type=float, help="stop after that much time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=2, help="scenes a step; default: 2")
+    parser.add_argument("--batch", type=int, help="scenes a step; default: the design's")
     parser.add_argument("--workers", type=int, default=1, help="processes that make scenes")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--debug", action="store_true", help="on errors show Python's traceback")

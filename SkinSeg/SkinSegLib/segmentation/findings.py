@@ -25,7 +25,8 @@ _CUT_CM2 = 1.0
 _THICK_MM = 3.0
 #: Denser than teeth; scanners whose range ends before that show metal at the end of it.
 _METAL_HU, _LEAST_CLIPPED_HU = 2800.0, 2000.0
-_METAL_ML = 0.3
+#: One filling; where the scanner's range ends early, its end may also be the densest bone.
+_METAL_ML, _CLIPPED_METAL_ML = 0.05, 0.3
 #: At every border the network changes its mind over some mm: doubt counts only if deeper than
 #: this from all that it is sure of, and from this volume on.
 _DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
@@ -199,7 +200,7 @@ def _metal_findings(volume: CTVolume, mask: NDArray[np.uint8]) -> list[Finding]:
         metal &= ~np.isin(scan, np.asarray(volume.padding, dtype=scan.dtype))
     places = np.argwhere(metal)
     metal_ml = len(places) * volume.voxel_volume_ml
-    if metal_ml < _METAL_ML:
+    if metal_ml < (_METAL_ML if top >= _METAL_HU else _CLIPPED_METAL_ML):
         return []
     middle = _middle_one(places) + [part.start for part in box]
     return [

@@ -14,7 +14,7 @@ from SkinSegLib.training.scenes import HeadSource
 def tiny(monkeypatch):
     """A design that trains in a second, on balls."""
     design = designs.Design(
-        "UNet", {"channels": (4, 8), "strides": (2,), "num_res_units": 1}, 8.0, ((16, 16, 16),)
+        "UNet", {"channels": (4, 8), "strides": (2,), "num_res_units": 1}, 8.0, ((16, 16, 16),), 2
     )
     for module in (train, session):
         monkeypatch.setattr(module, "DESIGNS", {"residual-3mm": design})

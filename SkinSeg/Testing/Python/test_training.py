@@ -20,6 +20,7 @@ from SkinSegLib.training.scenes import (
     save_sources,
 )
 from SkinSegLib.training.scenes.field import SceneField
+from SkinSegLib.training.scenes.rest import Rest
 from SkinSegLib.training.scenes.things import PAINTERS
 
 
@@ -59,6 +60,59 @@ def test_a_hand_is_patient(monkeypatch):
         assert "hand" not in without.things
         more += float((scene.filled - without.filled).clip(0).sum()) * 0.216 > 30
     assert more >= 8  # in the others it lies outside the scene, or in the dark of a round field
+
+
+def test_what_is_pressed_is_flat_where_it_is_pressed(monkeypatch):
+    monkeypatch.setattr(maker, "_PRESSED", 1.0)
+    monkeypatch.setattr(maker, "_HAND", 0.0)
+    monkeypatch.setattr(maker, "paint_things", lambda field, rng: [])
+    kinds = set()
+    for seed in range(40):
+        scene = make_scene([_source()], seed, cells=48, size_mm=4.0)
+        (kind,) = scene.things
+        kinds.add(kind)
+    assert kinds == {"board", "slab", "pressed cushion"}
+
+
+def test_a_rest_cuts_the_patient_where_it_lies_and_nowhere_else():
+    pressed = 0
+    for seed in range(20):
+        field = SceneField(_source().filled, 4.0)
+        rest = Rest.against(field, np.random.default_rng(seed))
+        left = field.filled * rest.left_of(field)
+        under = (rest.beyond > 2.1) & (rest.within < -2.1)
+        assert (left[under] == 0).all()
+        apart = (rest.beyond < -2.1) | (rest.within > 2.1)
+        np.testing.assert_array_equal(left[apart], field.filled[apart])
+        gone = (field.filled - left).sum() * 0.064
+        pressed += gone > 0
+        assert gone < 60  # mL, of 382
+        after = SceneField(left, 4.0)
+        rest.paint(after, np.random.default_rng(seed))
+        # It touches, and does not reach into what is left.
+        assert (after.things > 0).any()
+        assert (after.things * (left > 0.99)).max() < 0.02
+    assert pressed >= 16
+
+
+def test_a_head_is_moved_as_scipy_would_move_it():
+    from scipy import ndimage
+
+    rng = np.random.default_rng(0)
+    values = rng.random((7, 9, 11), np.float32)
+    index = rng.uniform(-3, 13, (3, 5, 6, 7))
+    (moved,) = maker._moved((values,), index)
+    expected = ndimage.map_coordinates(values, index, np.float32, order=1, mode="nearest")
+    np.testing.assert_allclose(moved, expected, atol=1e-5)
+
+
+def test_most_scenes_show_the_whole_width_of_the_head():
+    whole = 0
+    for seed in range(40):
+        filled = make_scene([_source()], seed, cells=(24, 40, 40), size_mm=6.0).filled >= 0.5
+        rim = filled[:, [0, -1]].any() or filled[:, :, [0, -1]].any()
+        whole += filled.any() and not rim
+    assert 24 <= whole < 40
 
 
 def test_noise_lifts_air_as_clipped_voxels_do():
@@ -153,6 +207,7 @@ def tiny(monkeypatch):
         {"channels": (4, 8), "strides": (2,), "num_res_units": 1},
         8.0,
         ((16, 16, 16), (8, 16, 24)),
+        2,
     )
     monkeypatch.setattr(train, "DESIGNS", {"tiny": design})
     return "tiny"
@@ -202,7 +257,7 @@ def test_training_learns(tmp_path, tiny):
     train.train(sources, sources, options)
     rows = _log(tmp_path)
     assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
-    assert max(float(row["dice"]) for row in rows) > 0.7
+    assert max(float(row["dice"]) for row in rows) > 0.6
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, tiny):

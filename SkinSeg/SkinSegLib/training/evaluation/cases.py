@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SkinSegLib.core import CTVolume, Progress, SkinSegError
+from SkinSegLib.core import CTVolume, Progress, SkinSegError, distance_to, largest_component
 from SkinSegLib.scan import read
 from SkinSegLib.segmentation.level import find_level
 
 from ..labels import label_of, load_recipe, recipes
 from ..labels.scans import data_folder, scan_of
-from ..scenes import HeadSource, gather_sources, make_scene
+from ..scenes import HeadSource, Scene, gather_sources, make_scene
 from ..scenes.sources import from_scan, made_source
 from ..train import EVALUATION_SEED
 from .measures import Reference
@@ -38,6 +38,8 @@ _FIRST_VALIDATION = 100
 _FIRST_MADE, _MADE = 5000, 6
 #: A made scene: voxels along each axis, and their size in mm.
 SCENE_CELLS, SCENE_MM = 160, 1.5
+#: Half a voxel of the coarsest heads: how far a label may be off at the skin.
+_SKIN_MM = 3.0
 #: The radiotherapy scans have voxels of 3 to 5 mm, and are not worth finer cells.
 _COARSE_MM = 3.0
 #: Network units: 0 is air, 1 soft tissue.
@@ -216,10 +218,27 @@ def _held_out(seeds: range, progress: Progress) -> list[HeadSource]:
 
 def _scene(heads: list[HeadSource], n: int) -> Case:
     scene = make_scene(heads, EVALUATION_SEED + n, SCENE_CELLS, SCENE_MM)
-    truth = (scene.filled >= 0.5).astype(np.uint8)
+    truth = _skin_of(scene)
     if not truth.any():
         raise SkinSegError(f"The made scene {n} holds no patient, as some do.")
     voxels = np.rint(scene.grey * _CONTRAST_HU + _AIR_HU).astype(np.int16)
     # The scene's axes are superior, anterior, right; an array's are k, j, i.
     to_ras = np.diag([SCENE_MM, SCENE_MM, SCENE_MM, 1.0])
     return Case(Reference(CTVolume(voxels, to_ras), truth, _AIR_HU + _CONTRAST_HU / 2))
+
+
+def _skin_of(scene: Scene) -> NDArray[np.uint8]:
+    """The patient of a scene, up to where its own grey crosses the half height.
+
+    The label comes from a mask on the voxels of the head's scan, up to 5 mm large, and is half a
+    voxel off at the skin; the greys are not. Within the patient and at caps the label holds.
+    """
+    spacing = (SCENE_MM,) * 3
+    label, solid = scene.filled >= 0.5, scene.alone >= 0.5
+    if not label.any():
+        return label.astype(np.uint8)
+    outside = ~(label | solid)
+    # Partial voxels of the skin lie next to both tissue and air; a cap lies across a hole.
+    skin = (distance_to(solid, spacing) <= _SKIN_MM) & (distance_to(outside, spacing) <= _SKIN_MM)
+    near = distance_to(label, spacing) <= _SKIN_MM
+    return largest_component((label & (solid | ~skin)) | (solid & near))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -45,6 +46,19 @@ class SceneField:
         edge = (self.filled > 0.02) & (self.filled < 0.98) & (np.abs(distance) < self.size_mm)
         distance[edge] = (0.5 - self.filled[edge]) * self.size_mm
         return distance
+
+    def box(
+        self, low: NDArray[np.float32], high: NDArray[np.float32], margin_mm: float
+    ) -> tuple[slice, slice, slice]:
+        """The cells within ``margin_mm`` of a box given by two corners (mm from the middle)."""
+        a, b, c = (
+            slice(
+                max(0, math.floor((x - margin_mm) / self.size_mm + (n - 1) / 2)),
+                max(0, math.ceil((y + margin_mm) / self.size_mm + (n - 1) / 2) + 1),
+            )
+            for x, y, n in zip(low, high, self.filled.shape, strict=True)
+        )
+        return a, b, c
 
     def cover(self, signed_mm: Floats) -> Floats:
         """Share of each cell, 0..1, that a shape with this signed distance fills."""

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from SkinSegLib.core import distance_to
+from SkinSegLib.core import bounding_box, distance_to
 from SkinSegLib.segmentation.coarse import Floats
 
 from .effects import scanned
 from .field import SceneField
+from .rest import Rest
 from .sources import HeadSource
 from .things import hand, paint_things
 
 #: How often a scan is used with its own surroundings, where it has any.
 _AS_IT_WAS = 0.35
+#: How often the head, or an ear, is pressed flat against something.
+_PRESSED = 0.4
 #: How often a hand lies beside the head.
 _HAND = 0.08
+#: How often a scan shows only a part of the head.
+_SMALL_FIELD = 0.25
+#: The middle of the other scans.
+_BELOW_VERTEX_MM = (40.0, 190.0)
 #: What a ball of this radius does not fit into is thin, mm.
 _THIN_MM = 8.0
 
@@ -27,12 +34,14 @@ _THIN_MM = 8.0
 class Scene:
     """``grey``: what the network sees, 0..2. ``filled``: share of each cell that is patient.
 
+    ``alone``: the greys of the patient with nothing around it, before any scanner saw it.
     ``weight``: how much each cell counts in training, higher at the skin and in contacts.
     ``source``, ``things``: what it was made from. Arrays are (superior, anterior, right).
     """
 
     grey: Floats
     filled: Floats
+    alone: Floats
     weight: Floats
     source: str
     things: tuple[str, ...]
@@ -48,30 +57,40 @@ def make_scene(
     cells = (cells, cells, cells) if isinstance(cells, int) else cells
     rng = np.random.default_rng([seed, 20])
     source = _choose(sources, rng)
+    own = source.around is not None and rng.random() < _AS_IT_WAS
+    around = source.around if own and source.around is not None else source.grey
     placed = _placing(source, rng, cells, size_mm)
-    filled = np.clip(_moved(source.filled, placed), 0, 1)
+    filled, alone, grey = _moved((source.filled, source.grey, around), placed)
+    filled, alone = np.clip(filled, 0, 1), np.maximum(alone, 0)
     if not (filled >= 0.5).any():
         filled = np.zeros_like(filled)
-        return Scene(filled, filled, np.ones_like(filled), source.name, ())
+        return Scene(filled, filled, filled, np.ones_like(filled), source.name, ())
     field = SceneField(filled, size_mm)
     things: list[str] = []
-    if source.around is not None and rng.random() < _AS_IT_WAS:
-        grey = np.maximum(_moved(source.around, placed), 0)
+    if own:
+        grey = np.maximum(grey, 0)
         field.things = np.where(filled < 0.5, grey, 0).astype(np.float32)
         things.append("own")
     else:
-        grey = np.maximum(_moved(source.grey, placed), 0)
+        if rng.random() < _PRESSED:
+            rest = Rest.against(field, rng)
+            left = rest.left_of(field)
+            filled, alone = filled * left, alone * left
+            field = SceneField(filled, size_mm)
+            things.append(rest.paint(field, rng))
         if rng.random() < _HAND:
             more = hand(field, rng) * (1 - filled)
-            grey += more * np.float32(rng.uniform(0.95, 1.15))
+            alone = alone + more * np.float32(rng.uniform(0.95, 1.15))
             filled = filled + more
-            field = SceneField(filled, size_mm)
+            painted, field = field.things, SceneField(filled, size_mm)
+            field.things = painted
             things.append("hand")
         things += paint_things(field, rng)
-        grey += (1 - filled) * field.things
+        grey = alone + (1 - filled) * field.things
     seen, measured = scanned(grey, size_mm, rng)
     # What the scan did not measure cannot be patient in it.
-    return Scene(seen, filled * measured, _weight(field), source.name, tuple(things))
+    filled, alone = filled * measured, alone * measured
+    return Scene(seen, filled, alone, _weight(field), source.name, tuple(things))
 
 
 def _choose(sources: list[HeadSource], rng: np.random.Generator) -> HeadSource:
@@ -108,10 +127,7 @@ def _placing(
         matrix[:, 2] *= -1  # left and right of a head are alike; the label moves with it
     if rng.random() < 0.06:
         matrix[:, 0] *= -1
-    extent = np.array(source.filled.shape) * source.spacing
-    # Mostly the whole head; in part only some of it, as in a small field of view.
-    room = np.maximum(extent - np.array(cells) * size_mm * 0.6, 40) / 2
-    centre = extent / 2 + rng.uniform(-1, 1, 3) * room * (1.0 if rng.random() < 0.5 else 0.4)
+    centre = _centre(source, rng, np.array(cells) * size_mm)
     axes = [(np.arange(n) - (n - 1) / 2) * size_mm for n in cells]
     places = np.stack(np.meshgrid(*axes, indexing="ij"))
     mm = np.tensordot(matrix, places, axes=1) + centre[:, None, None, None]
@@ -120,28 +136,64 @@ def _placing(
     return index
 
 
-def _moved(values: Floats, index: NDArray[np.float64]) -> Floats:
-    """Values at fractional indices; beyond its end a patient goes on, as in a real body."""
-    from scipy import ndimage
+def _centre(
+    source: HeadSource, rng: np.random.Generator, room_mm: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What of the source is in the middle of a scene of that size; mm from the source's corner.
 
-    moved: Floats = ndimage.map_coordinates(values, index, np.float32, order=1, mode="nearest")
-    return moved
+    Scanners are set so that the whole of a head is in the slices, and start and end anywhere along
+    the body, mostly about the head. A small field of view is anywhere.
+    """
+    spacing = np.array(source.spacing)
+    extent = np.array(source.filled.shape) * spacing
+    box = bounding_box(source.filled >= 0.5, margin=0)
+    if box is None or rng.random() < _SMALL_FIELD:
+        room = np.maximum(extent - room_mm * 0.6, 40) / 2
+        anywhere: NDArray[np.float64] = extent / 2 + rng.uniform(-1, 1, 3) * room
+        return anywhere
+    low = np.array([part.start for part in box]) * spacing
+    high = np.array([part.stop for part in box]) * spacing
+    slack = np.maximum(room_mm - (high - low), 0) / 2
+    centre: NDArray[np.float64] = (low + high) / 2 + rng.uniform(-1, 1, 3) * slack
+    centre += rng.normal(0, 8, 3)
+    below_vertex = rng.uniform(*_BELOW_VERTEX_MM)
+    centre[0] = max(high[0] - below_vertex, (low[0] + high[0]) / 2)
+    return centre
+
+
+def _moved(parts: tuple[Floats, ...], index: NDArray[np.float64]) -> list[Floats]:
+    """Values at fractional indices; beyond its end a patient goes on, as in a real body."""
+    import torch
+
+    last = np.maximum(np.array(parts[0].shape) - 1, 1)[:, None, None, None]
+    # PyTorch wants -1 and 1 at the first and last value, and the last axis first.
+    places = torch.from_numpy((2 * index / last - 1)[::-1].astype(np.float32))
+    moved = torch.nn.functional.grid_sample(
+        torch.from_numpy(np.stack(parts))[None],
+        places.permute(1, 2, 3, 0)[None],
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=True,
+    )
+    return list(moved[0].numpy())
 
 
 def _weight(field: SceneField) -> Floats:
     """1 far from the skin, 3 at it, 6 where something lies against it, 15 in ears and noses.
 
     What is thin fills few cells, and a network that leaves it out loses little; the user loses an
-    ear.
+    ear. What lies against an ear weighs as much, or it would be taken for one.
     """
     from scipy import ndimage
 
     near = np.exp(-((field.distance / np.float32(6)) ** 2))
-    size = max(3, 2 * round(4 / field.size_mm) + 1)
-    thing = ndimage.maximum_filter((field.things > 0.1) & (field.distance > 0), size)
+    around = max(3, 2 * round(4 / field.size_mm) + 1)
+    matter = field.things > 0.1
+    thing = ndimage.maximum_filter(matter & (field.distance > 0), around)
     weight: Floats = (1 + 2 * near + 3 * near * thing).astype(np.float32)
     core = field.distance < -_THIN_MM
     if core.any():
         beyond = distance_to(core, (field.size_mm,) * 3) > _THIN_MM + 2 * field.size_mm
-        weight[beyond & (field.filled > 0.1)] = 15
+        thin = beyond & (field.filled > 0.1)
+        weight[thin | (matter & ndimage.maximum_filter(thin, around))] = 15
     return weight

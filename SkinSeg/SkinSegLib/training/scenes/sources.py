@@ -49,6 +49,14 @@ class HeadSource:
         grey, filled = (np.ascontiguousarray(part[box]) for part in (self.grey, self.filled))
         return replace(self, grey=grey, filled=filled)
 
+    def with_lungs(self) -> HeadSource:
+        """With all air filled that is enclosed in a slice: lungs are open where the scan ends."""
+        from scipy import ndimage
+
+        solid = self.filled >= 0.5
+        closed = np.stack([ndimage.binary_fill_holes(part) for part in solid])
+        return replace(self, filled=np.where(closed & ~solid, np.float32(1), self.filled))
+
 
 def from_scan(
     name: str, volume: CTVolume, mask: NDArray[np.uint8], size_mm: float, real_scene: bool
@@ -114,7 +122,8 @@ def gather_sources(
             progress.update(len(sources) / total)
         for path in coarse:
             volume = read(path)
-            sources.append(from_scan(path.stem, volume, _body(volume), size_mm, real_scene=False))
+            source = from_scan(path.stem, volume, _body(volume), size_mm, real_scene=False)
+            sources.append(source.with_lungs())
             progress.update(len(sources) / total)
         for seed in range(phantoms):
             sources.append(made_source(seed + (1000 if validation else 0), size_mm))

@@ -20,15 +20,16 @@ Painter = Callable[[SceneField, np.random.Generator], None]
 Vector = NDArray[np.float32]
 
 
-def _unit(vector: NDArray[np.floating]) -> Vector:
+def unit(vector: NDArray[np.floating]) -> Vector:
+    """A vector of the same direction and of length 1."""
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 def _below(rng: np.random.Generator) -> Vector:
     """The side that the patient lies on: posterior as a rule, now and then any other."""
     if rng.random() < 0.15:
-        return _unit(rng.standard_normal(3))
-    return _unit(np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.15, 3))
+        return unit(rng.standard_normal(3))
+    return unit(np.array([0.0, -1.0, 0.0]) + rng.normal(0, 0.15, 3))
 
 
 def _gap(rng: np.random.Generator) -> float:
@@ -46,7 +47,7 @@ def table(field: SceneField, rng: np.random.Generator) -> None:
     """Flat or hollowed slab: a hard shell around foam."""
     down = _below(rng)
     beyond = _plane(field, down, _gap(rng))
-    side = _unit(np.cross(down, [1.0, 0.1, 0.0]))
+    side = unit(np.cross(down, [1.0, 0.1, 0.0]))
     across: Floats = np.tensordot(side, field.places, axes=1)
     if rng.random() < 0.6:
         beyond = beyond + across**2 / np.float32(2 * rng.uniform(150, 600))
@@ -55,14 +56,14 @@ def table(field: SceneField, rng: np.random.Generator) -> None:
     inside = np.maximum(np.maximum(-beyond, beyond - np.float32(thick)), np.abs(across) - wide)
     field.paint(field.cover(inside), rng.uniform(0.02, 0.45))
     field.paint(field.shell(inside, rng.uniform(1, 6)), rng.uniform(0.3, 1.5))
-    if rng.random() < 0.25:
-        field.paint(field.cover(inside), rng.uniform(0.7, 1.1))
+    if rng.random() < 0.35:
+        field.paint(field.cover(inside), rng.uniform(0.7, 1.2))
 
 
 def holder(field: SceneField, rng: np.random.Generator) -> None:
     """A trough around the back of the head."""
     down = _below(rng)
-    axis = _unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.15, 3))
+    axis = unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.15, 3))
     flat = field.places - axis[:, None, None, None] * np.tensordot(axis, field.places, axes=1)
     solid = field.filled >= 0.5
     middle = flat[:, solid].mean(axis=1) + rng.normal(0, 8, 3)
@@ -109,7 +110,7 @@ def thermoplastic(field: SceneField, rng: np.random.Generator) -> None:
     ripple = np.abs(field.smooth_noise(rng, rng.uniform(30, 100))) * np.float32(rng.uniform(0, 3))
     signed = field.distance - np.float32(gap) - ripple
     share = field.shell(signed, rng.uniform(1.2, 4))
-    front = _unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.3, 3))
+    front = unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.3, 3))
     share = share * (np.tensordot(front, field.places, axes=1) > rng.uniform(-60, 20))
     if rng.random() < 0.6:
         pitch = rng.uniform(6, 14)
@@ -120,11 +121,13 @@ def thermoplastic(field: SceneField, rng: np.random.Generator) -> None:
 
 def band(field: SceneField, rng: np.random.Generator) -> None:
     """Strap, bandage or headband that lies on the skin all around or for a part."""
-    axis = _unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.6, 3))
-    signed = field.distance - np.float32(rng.uniform(-0.3, 1.5))
-    share = field.shell(signed, rng.uniform(1, 8)) * _slab(field, axis, rng, 12, 90)
+    axis = unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.6, 3))
+    off = rng.uniform(-0.3, 1.5) if rng.random() < 0.7 else rng.uniform(1.5, 8)
+    signed = field.distance - np.float32(off)
+    thick = np.exp(rng.uniform(np.log(0.5), np.log(8)))
+    share = field.shell(signed, thick) * _slab(field, axis, rng, 12, 90)
     if rng.random() < 0.5:
-        side = _unit(rng.standard_normal(3))
+        side = unit(rng.standard_normal(3))
         share = share * (np.tensordot(side, field.places, axes=1) > rng.uniform(-40, 40))
     field.paint(share, rng.uniform(0.1, 1.1))
 
@@ -133,15 +136,17 @@ def tube(field: SceneField, rng: np.random.Generator) -> None:
     """Tubes, wires and glasses' arms: bent cylinders, hollow or full, some of them metal."""
     for _ in range(int(rng.integers(1, 4))):
         start = _near_skin(field, rng, rng.uniform(0, 6))
-        heading = _unit(rng.standard_normal(3))
+        heading = unit(rng.standard_normal(3))
         radius = float(rng.uniform(0.7, 9))
         points = [start]
         for _ in range(14):
-            heading = _unit(heading + rng.normal(0, 0.25, 3))
+            heading = unit(heading + rng.normal(0, 0.25, 3))
             points.append(points[-1] + heading * 12)
         signed = np.full_like(field.distance, np.inf)
         for a, b in pairwise(points):
-            signed = np.minimum(signed, _capsule(field, a, b, radius))
+            box = field.box(np.minimum(a, b), np.maximum(a, b), radius + 2 * field.size_mm)
+            near = signed[box]
+            np.minimum(near, _capsule(field.places[(slice(None), *box)], a, b, radius), out=near)
         wall = max(0.6, radius * rng.uniform(0.15, 1.0))
         share = field.cover(signed) - field.cover(signed + np.float32(wall))
         field.paint(np.clip(share, 0, 1), rng.uniform(0.6, 2.0))
@@ -149,9 +154,9 @@ def tube(field: SceneField, rng: np.random.Generator) -> None:
 
 def glasses(field: SceneField, rng: np.random.Generator) -> None:
     """Two rims with lenses in front of the face, and arms along the temples to the ears."""
-    front = _unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.1, 3))
-    side = _unit(np.cross(front, [1.0, 0.0, 0.0]))
-    up = _unit(np.cross(side, front))
+    front = unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.1, 3))
+    side = unit(np.cross(front, [1.0, 0.0, 0.0]))
+    up = unit(np.cross(side, front))
     height = up * float(rng.normal(0, 15))
     middle = _middle(field) + front * float(rng.uniform(70, 100)) + height
     grey, radius = rng.uniform(0.5, 2.0), float(rng.uniform(0.8, 2.0))
@@ -168,7 +173,7 @@ def glasses(field: SceneField, rng: np.random.Generator) -> None:
             share = np.maximum(share, 0.7 * field.cover(lens))
         hinge = centre + side * np.float32(sign * 24)
         ear = hinge - front * np.float32(rng.uniform(90, 120)) + side * np.float32(sign * 12)
-        share = np.maximum(share, field.cover(_capsule(field, hinge, ear, radius)))
+        share = np.maximum(share, field.cover(_capsule(field.places, hinge, ear, radius)))
     field.paint(share, grey)
 
 
@@ -183,10 +188,10 @@ def studs(field: SceneField, rng: np.random.Generator) -> None:
 
 def block(field: SceneField, rng: np.random.Generator) -> None:
     """Any solid thing beside the head: wedges, boxes, an arm rest, a bottle."""
-    side = _unit(rng.standard_normal(3))
+    side = unit(rng.standard_normal(3))
     inside = -_plane(field, side, _gap(rng))
     for _ in range(int(rng.integers(2, 5))):
-        normal = _unit(rng.standard_normal(3))
+        normal = unit(rng.standard_normal(3))
         along: Floats = np.tensordot(normal, field.places, axes=1)
         middle = float(normal @ side) * 60
         inside = np.maximum(inside, np.abs(along - np.float32(middle)) - rng.uniform(15, 90))
@@ -229,17 +234,17 @@ def _slab(
 def hand(field: SceneField, rng: np.random.Generator) -> Floats:
     """The patient's own hand beside the head: how much of each cell it fills. It is patient."""
     palm = _near_skin(field, rng, rng.uniform(-2, 40))
-    along = _unit(rng.standard_normal(3))
-    across = _unit(np.cross(along, rng.standard_normal(3)))
+    along = unit(rng.standard_normal(3))
+    across = unit(np.cross(along, rng.standard_normal(3)))
     size = float(rng.uniform(0.7, 1.1))
-    signed = _capsule(field, palm - along * np.float32(25 * size), palm, 18 * size)
+    signed = _capsule(field.places, palm - along * np.float32(25 * size), palm, 18 * size)
     for n in range(5):
         root = palm + across * np.float32((n - 2) * 17 * size)
-        bent = _unit(along + across * np.float32((n - 2) * 0.15) + rng.normal(0, 0.15, 3))
+        bent = unit(along + across * np.float32((n - 2) * 0.15) + rng.normal(0, 0.15, 3))
         tip = root + bent * np.float32(rng.uniform(55, 85) * size)
-        signed = np.minimum(signed, _capsule(field, root, tip, 8 * size))
+        signed = np.minimum(signed, _capsule(field.places, root, tip, 8 * size))
     arm = palm - along * np.float32(200)
-    signed = np.minimum(signed, _capsule(field, palm, arm, 26 * size))
+    signed = np.minimum(signed, _capsule(field.places, palm, arm, 26 * size))
     return field.cover(signed)
 
 
@@ -258,9 +263,9 @@ def _near_skin(field: SceneField, rng: np.random.Generator, gap_mm: float) -> Ve
     return place
 
 
-def _capsule(field: SceneField, a: Vector, b: Vector, radius_mm: float) -> Floats:
+def _capsule(places: Floats, a: Vector, b: Vector, radius_mm: float) -> Floats:
     axis = b - a
-    offset = field.places - a[:, None, None, None]
+    offset = places - a[:, None, None, None]
     t = np.clip(np.tensordot(axis, offset, axes=1) / float(axis @ axis), 0, 1)
     nearest = np.linalg.norm(offset - axis[:, None, None, None] * t, axis=0)
     distance: Floats = (nearest - radius_mm).astype(np.float32)
