@@ -18,6 +18,7 @@ from ..core import (
 from .coarse import CoarseGrid, Floats
 from .locate import Bools
 from .openings import outside_part
+from .whiskers import without_whiskers
 
 #: Tissue farther than this from the located patient is not patient. Wide enough for what the
 #: coarse grid misses: the rim of an ear, the wings of the nose.
@@ -85,7 +86,9 @@ def delineate(
     tight = bounding_box(near, margin=1)
     if tight is None:
         raise SegmentationError(_NOBODY)
-    near[tight] = _one_solid(near[tight], progress)
+    solid = _one_solid(near[tight], progress)
+    near[tight] = without_whiskers(solid, volume.spacing[::-1])
+    progress.update(1.0)
     return mask
 
 
@@ -118,5 +121,5 @@ def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]
     progress.update(0.8)
     # The box is the patient's own: its edges are outside air, or the patient is cut there.
     outside = outside_part(mask == 0)
-    progress.update(1.0)
+    progress.update(0.9)
     return (~outside).astype(np.uint8)
