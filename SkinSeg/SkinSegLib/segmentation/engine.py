@@ -15,11 +15,12 @@ from ..core import (
     SegmentationError,
     SkinMask,
 )
+from .bare import bare_parts
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
 from .level import Level, find_level
-from .locate import Location, locate, locate_by
+from .locate import Bools, Location, locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
 from .options import SHIPPED_MODEL, SegmentOptions
@@ -62,9 +63,10 @@ def segment(
         edge = replace(level, air=level.skin - span, tissue=level.skin + span)
         fraction = grid.tissue_fraction(volume, edge)
         progress.update(0.4)
+        grey = grid.at_centres(volume).astype(np.float32)
+        bare = bare_parts(grey, fraction, level, grid.spacing)
         if level.calibrated:
-            hu = grid.at_centres(volume).astype(np.float32)
-            bone = np.clip((hu - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
+            bone = np.clip((grey - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
         else:
             bone = np.zeros_like(fraction)
         progress.update(0.6)
@@ -72,14 +74,16 @@ def segment(
         model: dict[str, str] = {}
         if engine == "network":
             try:
-                found, model = _located_by_network(volume, level, options, grid, fraction, progress)
+                found, model = _located_by_network(
+                    volume, level, options, grid, fraction, bare, progress
+                )
             except ModelError as error:
                 if options.engine == "network" or options.model != SHIPPED_MODEL:
                     raise
                 engine = "threshold"
                 notes = (f"The network could not be used, so the engine threshold was: {error}",)
         if engine == "threshold":
-            found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm)
+            found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm, bare)
             found = replace(found, notes=notes)
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
@@ -128,6 +132,7 @@ def _located_by_network(
     options: SegmentOptions,
     grid: CoarseGrid,
     fraction: Floats,
+    bare: Bools,
     progress: Progress,
 ) -> tuple[Location, dict[str, str]]:
     """Where the patient is, and which model said so."""
@@ -140,6 +145,7 @@ def _located_by_network(
         volume, level, bundle, options.device, quiet, options.workers
     )
     progress.update(0.9)
-    found = locate_by(cells.on_coarse(probability, grid), fraction, grid.spacing, bundle.cell_mm)
+    likely = cells.on_coarse(probability, grid)
+    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare)
     model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     return replace(found, notes=notes), model

@@ -63,19 +63,25 @@ class Location:
 
 
 def locate(
-    fraction: Floats, bone: Floats, spacing: Spacing, opening_mm: float, reach_mm: float
+    fraction: Floats,
+    bone: Floats,
+    spacing: Spacing,
+    opening_mm: float,
+    reach_mm: float,
+    bare: Bools | None = None,
 ) -> Location:
     """Tell the patient from objects.
 
     ``fraction``: tissue fraction of each coarse voxel, 0..1; ``bone``: the same for bone (zeros
     where grey values are not calibrated). ``spacing``: mm along k, j, i. ``opening_mm``,
-    ``reach_mm``: see SegmentOptions.
+    ``reach_mm``: see SegmentOptions. ``bare``: what cannot be patient.
 
     Raises SegmentationError if nothing solid is left.
     """
     from scipy import ndimage
 
-    tissue = fraction >= 0.5
+    everything = fraction >= 0.5
+    tissue = everything if bare is None else everything & ~bare
     core = _head_core(tissue, bone, spacing, opening_mm)
     connected, _ = ndimage.label(tissue)
     tissue_of_head = connected == connected[core][0]
@@ -89,16 +95,24 @@ def locate(
     is_object[1:] = np.asarray(farthest) > reach_mm
     cut = is_object[thin]
     patient = tissue_of_head & ~cut
-    return Location(patient, tissue & ~patient, cut & (reach <= 2 * max(spacing)))
+    contacts = cut & (reach <= 2 * max(spacing))
+    if bare is not None:
+        contacts |= everything & bare & (distance_to(patient, spacing) <= 1.5 * max(spacing))
+    return Location(patient, everything & ~patient, contacts)
 
 
 def locate_by(
-    probability: Floats, fraction: Floats, spacing: Spacing, cell_mm: float = 3.0
+    probability: Floats,
+    fraction: Floats,
+    spacing: Spacing,
+    cell_mm: float = 3.0,
+    bare: Bools | None = None,
 ) -> Location:
     """Tell the patient from objects by what the network says.
 
     ``probability``: of being patient, ``fraction``: of tissue, both 0..1 on the coarse grid.
-    ``spacing``: mm along k, j, i; ``cell_mm``: size of the network's cells. The network says how
+    ``spacing``: mm along k, j, i; ``cell_mm``: size of the network's cells; ``bare``: what cannot
+    be patient, whatever the network says of it. The network says how
     much of a cell is patient, so an ear that fills a third of one gets a third: that is compared
     with how much of the cell is tissue. What is still missed is joined again where it is short
     and the network is not sure against it.
@@ -107,7 +121,8 @@ def locate_by(
     """
     from scipy import ndimage
 
-    tissue = fraction >= 0.5
+    everything = fraction >= 0.5
+    tissue = everything if bare is None else everything & ~bare
     share = _share(probability, fraction, spacing, cell_mm)
     parts, count = ndimage.label(tissue & (share >= 0.5))
     if count == 0:
@@ -124,7 +139,7 @@ def locate_by(
     patient = _with_thin_parts(
         tissue & (share >= _EAR_SHARE), patient, probability, spacing, _EAR_HEIGHT_MM
     )
-    objects = tissue & ~patient
+    objects = everything & ~patient
     contacts = objects & (distance_to(patient, spacing) <= 1.5 * max(spacing))
     side = _side(share, fraction, patient, objects, spacing)
     low, high = _DOUBT
