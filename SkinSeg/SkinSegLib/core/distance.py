@@ -47,6 +47,14 @@ def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
-    by_size = sitk.RelabelComponent(sitk.ConnectedComponent(image))
-    largest: NDArray[np.uint8] = (sitk.GetArrayViewFromImage(by_size) == 1).astype(np.uint8)
-    return largest
+    parts = sitk.ConnectedComponent(image)
+    labels = sitk.GetArrayViewFromImage(parts)
+    # Counting all takes three times as long as labelling; an eighth tells a head from a crumb.
+    for step in (2, 1):
+        sizes = np.bincount(labels[::step, ::step, ::step].ravel(), minlength=2)
+        sizes[0] = 0
+        largest = int(np.argmax(sizes))
+        if sizes[largest] > 4 * (sizes.sum() - sizes[largest]):
+            break
+    found: NDArray[np.uint8] = (labels == largest).view(np.uint8)
+    return found

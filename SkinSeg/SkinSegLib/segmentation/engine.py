@@ -70,12 +70,13 @@ def segment(
         else:
             bone = np.zeros_like(fraction)
         progress.update(0.6)
+        found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm, bare)
         notes: tuple[str, ...] = ()
         model: dict[str, str] = {}
         if engine == "network":
             try:
                 found, model = _located_by_network(
-                    volume, level, options, grid, fraction, bare, progress
+                    volume, level, options, grid, fraction, bare, found.objects, progress
                 )
             except ModelError as error:
                 if options.engine == "network" or options.model != SHIPPED_MODEL:
@@ -133,6 +134,7 @@ def _located_by_network(
     grid: CoarseGrid,
     fraction: Floats,
     bare: Bools,
+    doubted: Bools,
     progress: Progress,
 ) -> tuple[Location, dict[str, str]]:
     """Where the patient is, and which model said so."""
@@ -146,6 +148,6 @@ def _located_by_network(
     )
     progress.update(0.9)
     likely = cells.on_coarse(probability, grid)
-    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare)
+    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare, doubted)
     model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     return replace(found, notes=notes), model

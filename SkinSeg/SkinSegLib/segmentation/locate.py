@@ -31,6 +31,8 @@ _REJOIN_MM, _REJOIN_FROM = 35.0, 0.17
 #: made heads ears come to 6 mm and more, layers along a contact to 4.
 _EAR_SHARE, _EAR_HEIGHT_MM = 0.2, 5.0
 
+#: What the classical engine takes for an object, the network must be this sure of.
+_SURE = 0.8
 #: Less tissue than this in a cell, a wire, says nothing of whose it is.
 _LEAST_SEEN = 0.3
 #: Of solid tissue the network says more or less than this if it is sure.
@@ -107,6 +109,7 @@ def locate_by(
     spacing: Spacing,
     cell_mm: float = 3.0,
     bare: Bools | None = None,
+    doubted: Bools | None = None,
 ) -> Location:
     """Tell the patient from objects by what the network says.
 
@@ -124,7 +127,8 @@ def locate_by(
     everything = fraction >= 0.5
     tissue = everything if bare is None else everything & ~bare
     share = _share(probability, fraction, spacing, cell_mm)
-    parts, count = ndimage.label(tissue & (share >= 0.5))
+    least = 0.5 if doubted is None else np.where(doubted, np.float32(_SURE), np.float32(0.5))
+    parts, count = ndimage.label(tissue & (share >= least))
     if count == 0:
         if not tissue.any():
             raise SegmentationError(_NO_TISSUE)
@@ -135,6 +139,8 @@ def locate_by(
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
     patient = parts == int(np.argmax(sizes))
+    if doubted is not None:
+        tissue = tissue & (~doubted | patient)
     patient = _with_thin_parts(tissue, patient, probability, spacing)
     patient = _with_thin_parts(
         tissue & (share >= _EAR_SHARE), patient, probability, spacing, _EAR_HEIGHT_MM

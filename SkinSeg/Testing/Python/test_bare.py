@@ -43,13 +43,13 @@ def test_thin_skin_is_enough():
 
 
 def test_noise_is_no_board():
-    hu, fraction, board, head = scene(150.0)
+    hu, fraction, _, head = scene(150.0)
     bare = bare_parts(hu, fraction, LEVEL, SPACING)
     assert (bare & head).sum() * 0.008 < 2.0
 
 
 def test_other_grey_values_make_no_difference():
-    hu, fraction, board, _ = scene()
+    hu, fraction, _, _ = scene()
     level = Level(0.0, 520.0, 260.0, False)
     bare = bare_parts((hu + 1000) / 2, fraction, level, SPACING)
     np.testing.assert_array_equal(bare, bare_parts(hu, fraction, LEVEL, SPACING))
