@@ -16,8 +16,8 @@ from ..core import largest_component
 #: Radius of the ball. Ears, lips and nostril wings are 3 mm thick and more; on the train scans and
 #: made heads 1.25 mm takes off up to 0.2 mL of them, 1.5 mm up to 0.4, 2 mm some of every ear.
 _BALL_MM = 1.25
-#: Less than this in one piece is put back.
-_PIECE_ML = 0.1
+#: A piece of less than this, or that lies flatter than this on the rest, is put back.
+_PIECE_ML, _HEIGHT_MM = 0.1, 1.0
 
 
 def without_whiskers(
@@ -33,19 +33,25 @@ def without_whiskers(
     if not any(reach) or not solid.any():
         return mask
     # What the eroded rest does not reach again: all that the opening takes off.
-    places = np.flatnonzero(solid & _eroded(~_eroded(solid, spacing), spacing))
-    piece = _pieces(places, solid.shape)
-    sizes = np.bincount(piece) * (float(np.prod(spacing)) / 1000)
-    thin = places[(sizes >= _PIECE_ML)[piece]]
-    if not thin.size:
+    off = solid & _eroded(~_eroded(solid, spacing), spacing)
+    places = np.flatnonzero(off)
+    if not places.size:
+        return mask
+    piece, seats = _pieces(places, solid & ~off, spacing)
+    sizes = np.bincount(piece) * float(np.prod(spacing))
+    gone = (sizes >= _PIECE_ML * 1000) & (sizes >= _HEIGHT_MM * np.bincount(piece, seats))
+    if not gone.any():
         return mask
     left = mask.copy()
-    left.flat[thin] = 0
+    left.flat[places[gone[piece]]] = 0
     return largest_component(left)
 
 
-def _pieces(places: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Which voxels hang together by faces: a number for each. ``places``: flat indices, sorted.
+def _pieces(
+    places: NDArray[np.int64], rest: NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Which voxels hang together by faces, a number for each, and with what area each sits on the
+    rest, mm^2. ``places``: flat indices, sorted.
 
     They are few: labelling the whole array for them takes ten times as long.
     """
@@ -53,19 +59,22 @@ def _pieces(places: NDArray[np.int64], shape: tuple[int, ...]) -> NDArray[np.int
     from scipy.sparse.csgraph import connected_components
 
     count = len(places)
+    seats = np.zeros(count)
     rows, columns = [], []
-    for axis, size in enumerate(shape):
-        step = math.prod(shape[axis + 1 :])
-        inner = np.flatnonzero(places // step % size < size - 1)
-        found = np.searchsorted(places, places[inner] + step)
-        there = found < count
-        inner, found = inner[there], found[there]
+    for axis, size in enumerate(rest.shape):
+        step = math.prod(rest.shape[axis + 1 :])
+        along = places // step % size
+        face = float(np.prod(spacing)) / spacing[axis]
+        for inner, shift in ((np.flatnonzero(along < size - 1), step), (along.nonzero()[0], -step)):
+            seats[inner] += face * rest.flat[places[inner] + shift]
+        inner = np.flatnonzero(along < size - 1)
+        found = np.minimum(np.searchsorted(places, places[inner] + step), count - 1)
         beside = places[found] == places[inner] + step
         rows.append(inner[beside])
         columns.append(found[beside])
     row, column = np.concatenate(rows), np.concatenate(columns)
     graph = coo_array((np.ones(len(row), bool), (row, column)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1])
+    return np.asarray(connected_components(graph, directed=False)[1]), seats
 
 
 def _eroded(solid: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:

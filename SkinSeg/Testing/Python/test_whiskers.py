@@ -62,6 +62,12 @@ def test_crumbs_stay(head):
     np.testing.assert_array_equal(without_whiskers(rough, FINE), rough)
 
 
+def test_edges_are_not_chipped():
+    block = np.zeros((60, 100, 100), np.uint8)
+    block[5:55, 10:90, 10:90] = 1
+    np.testing.assert_array_equal(without_whiskers(block, FINE), block)
+
+
 def test_where_the_scan_ends_the_patient_goes_on(head):
     cut = head[:, :, 79:]
     np.testing.assert_array_equal(without_whiskers(cut, FINE), cut)
