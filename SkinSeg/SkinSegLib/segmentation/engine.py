@@ -88,7 +88,7 @@ def segment(
             found = replace(found, notes=notes)
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
-            found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm
+            found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm, found.likely
         )
     with progress.stage("Delineate", 0.4):
         mask = delineate(

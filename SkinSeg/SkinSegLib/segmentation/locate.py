@@ -52,8 +52,8 @@ class Location:
     ``contacts``: where an object was cut from the patient. ``side``: how much of the tissue around
     each block is patient, 0..1, smooth, half of it on the border between patient and object; None
     if the engine knows no more than the blocks. ``doubt``: tissue of which the engine cannot say
-    whose it is; None if it does not say how sure it is. ``notes``: for the user, on how it was
-    computed.
+    whose it is; None if it does not say how sure it is. ``likely``: how sure the engine is that a
+    block lies within the patient, 0..1, or None. ``notes``: for the user, on how it was computed.
     """
 
     patient: Bools
@@ -61,6 +61,7 @@ class Location:
     contacts: Bools
     side: Floats | None = None
     doubt: Bools | None = None
+    likely: Floats | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -150,7 +151,7 @@ def locate_by(
     side = _side(share, fraction, patient, objects, spacing)
     low, high = _DOUBT
     doubt = (fraction >= 0.9) & (share > low) & (share < high)
-    return Location(patient, objects, contacts, side, doubt)
+    return Location(patient, objects, contacts, side, doubt, probability)
 
 
 def _with_thin_parts(

@@ -13,18 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import bounding_box, components, distance_to
+from .coarse import Floats
 from .locate import Bools, Spacing, touching_area
 
 #: A pocket has a deep part beyond this; crumbs of the ball's touch are shallower.
 _CRUMB_MM = 3.0
+#: From here on the network's word is enough. On train scans and made heads it brings back half or
+#: more of what is missed of ear canals, and takes in 0.2 mL of air; at 0.7 ten times as much.
+_SURE = 0.85
 
 
-def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_mm: float) -> Bools:
+def cavities_of(
+    patient: Bools,
+    spacing: Spacing,
+    seal_mm: float,
+    cavity_depth_mm: float,
+    likely: Floats | None = None,
+) -> Bools:
     """Air on the coarse grid that belongs to the patient.
 
     ``patient``: (k, j, i). ``spacing``: mm along k, j, i. ``seal_mm``: the largest ball's radius.
     ``cavity_depth_mm``: a pocket is filled if its volume divided by the area of its mouth is at
-    least this (twice this at the largest ball).
+    least this (twice this at the largest ball). ``likely``: how sure the network is that a block
+    lies within the patient, 0..1; where it is very sure, a pocket is filled whatever its depth.
     """
     cavities = np.zeros_like(patient)
     # Two voxels more than the ball needs, so that it can roll all around the patient.
@@ -37,12 +48,17 @@ def cavities_of(patient: Bools, spacing: Spacing, seal_mm: float, cavity_depth_m
     # cap the whole hollow of the ear. What is left for that one is a nose or a mouth, far deeper
     # than any crease.
     for radius, depth in ((seal_mm * 3 / 4, cavity_depth_mm), (seal_mm, 2 * cavity_depth_mm)):
-        inside |= _cavities(patient[box] | inside, spacing, radius, depth)
+        pockets, deep = _pockets(patient[box] | inside, spacing, radius, depth)
+        inside |= deep
+    if likely is not None:
+        inside |= pockets & (likely[box] >= _SURE)
     return cavities
 
 
-def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm: float) -> Bools:
-    """Air that a ball of ``radius_mm`` cannot reach and that is deep for the size of its mouth."""
+def _pockets(
+    solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm: float
+) -> tuple[Bools, Bools]:
+    """Air that a ball of ``radius_mm`` cannot reach, and what of it is deep for its mouth."""
     from scipy import ndimage
 
     air = ~solid
@@ -54,7 +70,7 @@ def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm:
     # Deep parts tell pockets apart that only touch through crumbs along a crease.
     deep, count = ndimage.label(pockets & (distance_to(outside, spacing) > _CRUMB_MM))
     if count == 0:
-        return np.zeros_like(solid)
+        return pockets, np.zeros_like(solid)
     grown = _grown_back(deep, pockets, spacing)
     index = np.arange(1, count + 1)
     volume = ndimage.sum_labels(pockets, grown, index) * float(np.prod(spacing))
@@ -62,8 +78,7 @@ def _cavities(solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm:
     depth = np.divide(volume, mouth, out=np.full(count, np.inf), where=mouth > 0)
     is_cavity = np.zeros(count + 1, bool)
     is_cavity[1:] = depth >= cavity_depth_mm
-    result: Bools = is_cavity[grown]
-    return result
+    return pockets, is_cavity[grown]
 
 
 def outside_part(air: Bools) -> Bools:

@@ -1,0 +1,43 @@
+"""Which air is the patient's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from SkinSegLib.segmentation.openings import cavities_of
+
+SPACING = (2.0, 2.0, 2.0)
+
+
+def pit(width_mm: float, depth_mm: float):
+    """A block with a round pit in its front: the block, and the pit."""
+    axis = np.arange(-40.0, 41.0, 2.0)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    block = (np.abs(z) <= 30) & (np.abs(y) <= 30) & (np.abs(x) <= 30)
+    hole = (np.hypot(z, x) < width_mm / 2) & (y > 30 - depth_mm) & (y <= 30)
+    return block & ~hole, hole
+
+
+@pytest.mark.parametrize(("depth_mm", "filled"), [(6.0, False), (24.0, True)])
+def test_a_deep_pit_is_the_patients_and_a_shallow_one_is_not(depth_mm, filled):
+    block, hole = pit(8.0, depth_mm)
+    cavities = cavities_of(block, SPACING, 6.0, 11.0)
+    assert cavities[hole].mean() > 0.7 if filled else not cavities.any()
+
+
+@pytest.mark.parametrize(("likely", "filled"), [(0.8, False), (0.9, True)])
+def test_a_wide_pit_is_filled_if_the_network_is_sure(likely, filled):
+    """An ear canal whose mouth the smaller ball enters, and too short for the larger one."""
+    block, hole = pit(11.0, 14.0)
+    assert not cavities_of(block, SPACING, 6.0, 11.0).any()
+    word = np.where(hole, np.float32(likely), np.float32(0))
+    cavities = cavities_of(block, SPACING, 6.0, 11.0, word)
+    assert cavities[hole].mean() > 0.5 if filled else not cavities.any()
+
+
+def test_the_network_cannot_fill_open_air():
+    block, _ = pit(8.0, 6.0)
+    cavities = cavities_of(block, SPACING, 6.0, 11.0, np.ones(block.shape, np.float32))
+    axis = np.arange(-40.0, 41.0, 2.0)
+    outside = (np.abs(axis) > 32)[None, :, None] & np.ones(block.shape, bool)
+    assert not cavities[outside].any()
