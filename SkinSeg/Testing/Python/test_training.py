@@ -62,6 +62,17 @@ def test_a_hand_is_patient(monkeypatch):
     assert more >= 8  # in the others it lies outside the scene, or in the dark of a round field
 
 
+def test_usual_scenes_hold_nothing_odd():
+    seen = {}
+    for odd in (0.0, 1.0):
+        scenes = [make_scene([_source()], seed, 32, 6.0, odd) for seed in range(40)]
+        seen[odd] = {thing for scene in scenes for thing in scene.things}
+        whole = sum(not (scene.filled[:, [0, -1]] >= 0.5).any() for scene in scenes)
+        assert whole >= 38 if odd == 0 else whole < 38
+    assert {"block", "slab"} <= seen[1.0]
+    assert not {"block", "slab"} & seen[0.0]
+
+
 def test_what_is_pressed_is_flat_where_it_is_pressed(monkeypatch):
     monkeypatch.setattr(maker, "_PRESSED", 1.0)
     monkeypatch.setattr(maker, "_HAND", 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,8 @@ from SkinSegLib.segmentation.level import find_level
 
 from ..labels import label_of, load_recipe, recipes
 from ..labels.scans import data_folder, scan_of
-from ..scenes import HeadSource, Scene, gather_sources, make_scene
-from ..scenes.sources import from_scan, made_source
+from ..scenes import HeadSource, Scene, make_scene
+from ..scenes.sources import made_source
 from ..train import EVALUATION_SEED
 from .measures import Reference
 
@@ -35,13 +34,11 @@ _THICK_MM = 3.0
 #: Of the radiotherapy scans, those that are for validation: from this index on.
 _FIRST_VALIDATION = 100
 #: Made heads for made scenes: seeds that neither training nor its validation uses, and how many.
-_FIRST_MADE, _MADE = 5000, 6
+_FIRST_MADE, _MADE = 5000, 16
 #: A made scene: voxels along each axis, and their size in mm.
 SCENE_CELLS, SCENE_MM = 160, 1.5
-#: Half a voxel of the coarsest heads: how far a label may be off at the skin.
+#: Two voxels: how far a label may be off at the skin.
 _SKIN_MM = 3.0
-#: The radiotherapy scans have voxels of 3 to 5 mm, and are not worth finer cells.
-_COARSE_MM = 3.0
 #: Network units: 0 is air, 1 soft tissue.
 _AIR_HU, _CONTRAST_HU = -1000.0, 1040.0
 _SCANS = (".nrrd", ".nii.gz")
@@ -179,45 +176,24 @@ def _mask_at(path: Path, volume: CTVolume) -> NDArray[Any]:
 def scenes(count: int, first_made: int = _FIRST_MADE, made: int = _MADE) -> DataSet:
     """``count`` made scenes of heads that training never sees, seeds from EVALUATION_SEED on.
 
-    The heads are ``made`` ones of seeds from ``first_made`` on and, where the data is there, the
-    validation scans.
+    The heads are ``made`` ones of seeds from ``first_made`` on: their surface is known exactly,
+    which that of the radiotherapy scans is not.
     """
 
     heads: list[HeadSource] = []
 
     def load(n: int, progress: Progress) -> Case:
-        # They take minutes, so only once one is wanted, and then for all.
-        if not heads:
-            heads.extend(_held_out(range(first_made, first_made + made), progress))
+        # They take a minute, so only once one is wanted, and then for all.
+        while len(heads) < made:
+            progress.check()
+            heads.append(made_source(first_made + len(heads), SCENE_MM))
         return _scene(heads, n)
 
     return DataSet("scenes", tuple(Entry(f"scene-{n:03}", partial(load, n)) for n in range(count)))
 
 
-def _held_out(seeds: range, progress: Progress) -> list[HeadSource]:
-    found = []
-    for seed in seeds:
-        progress.check()
-        found.append(made_source(seed, SCENE_MM))
-    if not (data_folder() / "openkbp" / "index.json").is_file():
-        return found
-    quiet = Progress(is_cancelled=progress.is_cancelled)
-    single = SPLITS["validation"]
-    coarse = gather_sources(
-        data_folder(), lambda *_: None, _COARSE_MM, phantoms=0, validation=True, progress=quiet
-    )
-    found += [source for source in coarse if source.name not in single]
-    for name in single:
-        # Not finished, or its scan is missing: then there are the others.
-        with suppress(SkinSegError):
-            head = _single_scan(name, progress).reference
-            mask = head.mask.astype(np.uint8)
-            found.append(from_scan(name, head.volume, mask, SCENE_MM, real_scene=True))
-    return found
-
-
 def _scene(heads: list[HeadSource], n: int) -> Case:
-    scene = make_scene(heads, EVALUATION_SEED + n, SCENE_CELLS, SCENE_MM)
+    scene = make_scene(heads, EVALUATION_SEED + n, SCENE_CELLS, SCENE_MM, odd=0.0)
     truth = _skin_of(scene)
     if not truth.any():
         raise SkinSegError(f"The made scene {n} holds no patient, as some do.")
@@ -230,8 +206,8 @@ def _scene(heads: list[HeadSource], n: int) -> Case:
 def _skin_of(scene: Scene) -> NDArray[np.uint8]:
     """The patient of a scene, up to where its own grey crosses the half height.
 
-    The label comes from a mask on the voxels of the head's scan, up to 5 mm large, and is half a
-    voxel off at the skin; the greys are not. Within the patient and at caps the label holds.
+    The label comes from a mask on the voxels of the head's scan, and is up to half a voxel off at
+    the skin; the greys are not. Within the patient and at caps the label holds.
     """
     spacing = (SCENE_MM,) * 3
     label, solid = scene.filled >= 0.5, scene.alone >= 0.5

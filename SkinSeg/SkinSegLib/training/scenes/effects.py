@@ -13,11 +13,12 @@ from SkinSegLib.segmentation.network_grid import GREY_RANGE
 
 
 def scanned(
-    grey: Floats, size_mm: float, rng: np.random.Generator
+    grey: Floats, size_mm: float, rng: np.random.Generator, odd: float = 1.0
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """The picture as some scanner would give it, with random faults, and where it measured.
 
-    Both of the same shape as ``grey``.
+    Both of the same shape as ``grey``. ``odd``: how much of what no scanner does, 0..1: bent grey
+    scales, and more noise than any protocol has.
     """
     from monai.transforms import RandBiasField, RandGaussianSmooth, RandHistogramShift
 
@@ -33,7 +34,7 @@ def scanned(
         bias = RandBiasField(degree=3, coeff_range=(0.0, 0.12), prob=1.0)
         bias.set_random_state(seed)
         grey = np.asarray(bias(grey[None]))[0]
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 * odd:
         shift = RandHistogramShift(num_control_points=(6, 10), prob=1.0)
         shift.set_random_state(seed)
         # Within the range of the picture; air stays air at its own end.
@@ -41,15 +42,15 @@ def scanned(
     grey = grey * np.float32(rng.normal(1, 0.06)) + np.float32(rng.normal(0, 0.015))
     if rng.random() < 0.2:
         grey = _cupped(grey, rng)
-    grey = _noisy(grey, rng)
+    grey = _noisy(grey, rng, 0.12 + 0.23 * odd)
     measured = np.ones(grey.shape, bool)
     if rng.random() < 0.15:
         measured[:] = _round_field(grey.shape, rng)
     return np.where(measured, np.clip(grey, *GREY_RANGE), 0).astype(np.float32), measured
 
 
-def _noisy(grey: Floats, rng: np.random.Generator) -> Floats:
-    """With the noise of a scan of low or usual dose, as cells show it.
+def _noisy(grey: Floats, rng: np.random.Generator, most: float = 0.35) -> Floats:
+    """With the noise of a scan of low or usual dose, as cells show it; ``most``: its highest sigma.
 
     The network's grid clips each voxel at air before it averages, so that noise of ``sigma`` in
     the voxels lifts air by 0.4 sigma (the mean of a clipped normal distribution); what is left of
@@ -57,7 +58,7 @@ def _noisy(grey: Floats, rng: np.random.Generator) -> Floats:
     """
     from scipy.special import ndtr
 
-    sigma = rng.uniform(0.005, 0.04) if rng.random() < 0.6 else rng.uniform(0.04, 0.35)
+    sigma = rng.uniform(0.005, 0.04) if rng.random() < 0.6 else rng.uniform(0.04, most)
     sigmas = np.full(grey.shape, sigma, np.float32)
     if rng.random() < 0.5:
         sigmas *= np.clip(grey, 0.3, 1)  # less dose is lost in air

@@ -18,12 +18,14 @@ from SkinSegLib.segmentation.network_grid import interpolating
 class SceneField:
     """A cube of cells of ``size_mm`` with a patient in it, and what was painted around it.
 
-    ``filled``: share of each cell that is patient. ``things``: grey of what is not patient, 0 for
-    air (network units: 1 is soft tissue). All (superior, anterior, right).
+    ``filled``: share of each cell that is patient. ``odd``: how much of what is seldom or never in
+    a scanner is painted, 0..1. ``things``: grey of what is not patient, 0 for air (network units:
+    1 is soft tissue). Arrays are (superior, anterior, right).
     """
 
     filled: Floats
     size_mm: float
+    odd: float = 1.0
 
     def __post_init__(self) -> None:
         self.things: Floats = np.zeros_like(self.filled)

@@ -52,20 +52,26 @@ def make_scene(
     seed: int,
     cells: int | tuple[int, int, int] = 80,
     size_mm: float = 3.0,
+    odd: float = 1.0,
 ) -> Scene:
-    """The scene of a seed: ``cells`` of ``size_mm`` along S, A, R. The same every time."""
+    """The scene of a seed: ``cells`` of ``size_mm`` along S, A, R. The same every time.
+
+    ``odd``: how often it is as scans seldom are, 0..1: the patient upside down or in part, blocks
+    and slabs as dense as tissue, bent grey scales. Training is harder than scanners; 0 is as they
+    are.
+    """
     cells = (cells, cells, cells) if isinstance(cells, int) else cells
     rng = np.random.default_rng([seed, 20])
     source = _choose(sources, rng)
     own = source.around is not None and rng.random() < _AS_IT_WAS
     around = source.around if own and source.around is not None else source.grey
-    placed = _placing(source, rng, cells, size_mm)
+    placed = _placing(source, rng, cells, size_mm, odd)
     filled, alone, grey = _moved((source.filled, source.grey, around), placed)
     filled, alone = np.clip(filled, 0, 1), np.maximum(alone, 0)
     if not (filled >= 0.5).any():
         filled = np.zeros_like(filled)
         return Scene(filled, filled, filled, np.ones_like(filled), source.name, ())
-    field = SceneField(filled, size_mm)
+    field = SceneField(filled, size_mm, odd)
     things: list[str] = []
     if own:
         grey = np.maximum(grey, 0)
@@ -76,18 +82,18 @@ def make_scene(
             rest = Rest.against(field, rng)
             left = rest.left_of(field)
             filled, alone = filled * left, alone * left
-            field = SceneField(filled, size_mm)
+            field = SceneField(filled, size_mm, odd)
             things.append(rest.paint(field, rng))
         if rng.random() < _HAND:
             more = hand(field, rng) * (1 - filled)
             alone = alone + more * np.float32(rng.uniform(0.95, 1.15))
             filled = filled + more
-            painted, field = field.things, SceneField(filled, size_mm)
+            painted, field = field.things, SceneField(filled, size_mm, odd)
             field.things = painted
             things.append("hand")
         things += paint_things(field, rng)
         grey = alone + (1 - filled) * field.things
-    seen, measured = scanned(grey, size_mm, rng)
+    seen, measured = scanned(grey, size_mm, rng, odd)
     # What the scan did not measure cannot be patient in it.
     filled, alone = filled * measured, alone * measured
     return Scene(seen, filled, alone, _weight(field), source.name, tuple(things))
@@ -105,11 +111,15 @@ def _choose(sources: list[HeadSource], rng: np.random.Generator) -> HeadSource:
 
 
 def _placing(
-    source: HeadSource, rng: np.random.Generator, cells: tuple[int, int, int], size_mm: float
+    source: HeadSource,
+    rng: np.random.Generator,
+    cells: tuple[int, int, int],
+    size_mm: float,
+    odd: float,
 ) -> NDArray[np.float64]:
     """Where each cell of the scene comes from: (3, *cells) indices in the source."""
     angles = rng.normal(0, 0.22, 3)
-    if rng.random() < 0.1:
+    if rng.random() < 0.1 * odd:
         angles = rng.uniform(-np.pi, np.pi, 3)
     matrix = np.eye(3)
     for axis, angle in enumerate(angles):
@@ -125,9 +135,9 @@ def _placing(
     matrix = matrix @ shear @ np.diag(1 / scale)
     if rng.random() < 0.5:
         matrix[:, 2] *= -1  # left and right of a head are alike; the label moves with it
-    if rng.random() < 0.06:
+    if rng.random() < 0.06 * odd:
         matrix[:, 0] *= -1
-    centre = _centre(source, rng, np.array(cells) * size_mm)
+    centre = _centre(source, rng, np.array(cells) * size_mm, odd)
     axes = [(np.arange(n) - (n - 1) / 2) * size_mm for n in cells]
     places = np.stack(np.meshgrid(*axes, indexing="ij"))
     mm = np.tensordot(matrix, places, axes=1) + centre[:, None, None, None]
@@ -137,7 +147,7 @@ def _placing(
 
 
 def _centre(
-    source: HeadSource, rng: np.random.Generator, room_mm: NDArray[np.float64]
+    source: HeadSource, rng: np.random.Generator, room_mm: NDArray[np.float64], odd: float
 ) -> NDArray[np.float64]:
     """What of the source is in the middle of a scene of that size; mm from the source's corner.
 
@@ -147,7 +157,7 @@ def _centre(
     spacing = np.array(source.spacing)
     extent = np.array(source.filled.shape) * spacing
     box = bounding_box(source.filled >= 0.5, margin=0)
-    if box is None or rng.random() < _SMALL_FIELD:
+    if box is None or rng.random() < _SMALL_FIELD * odd:
         room = np.maximum(extent - room_mm * 0.6, 40) / 2
         anywhere: NDArray[np.float64] = extent / 2 + rng.uniform(-1, 1, 3) * room
         return anywhere
@@ -155,7 +165,7 @@ def _centre(
     high = np.array([part.stop for part in box]) * spacing
     slack = np.maximum(room_mm - (high - low), 0) / 2
     centre: NDArray[np.float64] = (low + high) / 2 + rng.uniform(-1, 1, 3) * slack
-    centre += rng.normal(0, 8, 3)
+    centre += rng.normal(0, 8 * odd, 3)
     below_vertex = rng.uniform(*_BELOW_VERTEX_MM)
     centre[0] = max(high[0] - below_vertex, (low[0] + high[0]) / 2)
     return centre

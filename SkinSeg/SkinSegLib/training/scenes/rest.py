@@ -51,7 +51,9 @@ class Rest:
 
     def paint(self, field: SceneField, rng: np.random.Generator) -> str:
         """Put a board, a slab or a cushion there; the name of what was put."""
-        kind = str(rng.choice(["board", "slab", "pressed cushion"], p=[0.5, 0.25, 0.25]))
+        slab = 0.25 * field.odd
+        kinds = ["board", "slab", "pressed cushion"]
+        kind = str(rng.choice(kinds, p=[0.5, slab, 0.5 - slab]))
         thick, least, most = {
             "board": (rng.uniform(1.2, 8), 0.25, 2.0),
             "slab": (rng.uniform(8, 70), 0.6, 1.3),

@@ -56,7 +56,7 @@ def table(field: SceneField, rng: np.random.Generator) -> None:
     inside = np.maximum(np.maximum(-beyond, beyond - np.float32(thick)), np.abs(across) - wide)
     field.paint(field.cover(inside), rng.uniform(0.02, 0.45))
     field.paint(field.shell(inside, rng.uniform(1, 6)), rng.uniform(0.3, 1.5))
-    if rng.random() < 0.35:
+    if rng.random() < 0.35 * field.odd:
         field.paint(field.cover(inside), rng.uniform(0.7, 1.2))
 
 
@@ -70,11 +70,13 @@ def holder(field: SceneField, rng: np.random.Generator) -> None:
     around = flat - middle[:, None, None, None].astype(np.float32)
     radius = np.linalg.norm(around, axis=0)
     toward: Floats = np.tensordot(down, around, axes=1) / np.maximum(radius, 1)
-    near = float(np.percentile(radius[solid], rng.uniform(60, 99))) + _gap(rng) / 2
+    widest = rng.uniform(60, 99) if field.odd > 0 else rng.uniform(90, 99.5)
+    near = float(np.percentile(radius[solid], widest)) + _gap(rng) / 2
     signed = radius - np.float32(near)
-    share = field.shell(signed, rng.uniform(1.5, 14)) * (toward > rng.uniform(-0.2, 0.7))
+    thick = rng.uniform(1.5, 14)
+    share = field.shell(signed, thick) * (toward > rng.uniform(-0.2, 0.7))
     share = share * _slab(field, axis, rng, 60, 260)
-    field.paint(share, rng.uniform(0.08, 1.3))
+    field.paint(share, rng.uniform(0.08, 1.3 if field.odd > 0 else min(1.3, 5 / thick)))
 
 
 def cushion(field: SceneField, rng: np.random.Generator) -> None:
@@ -107,9 +109,11 @@ def sheet(field: SceneField, rng: np.random.Generator) -> None:
 def thermoplastic(field: SceneField, rng: np.random.Generator) -> None:
     """A radiotherapy mask: a perforated shell on the front of the head."""
     gap = rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 15)
-    ripple = np.abs(field.smooth_noise(rng, rng.uniform(30, 100))) * np.float32(rng.uniform(0, 3))
-    signed = field.distance - np.float32(gap) - ripple
-    share = field.shell(signed, rng.uniform(1.2, 4))
+    # A real one spans the hollows of a face.
+    least = 0.0 if field.odd > 0 else 1.5
+    wave = np.abs(field.smooth_noise(rng, rng.uniform(30, 100)))
+    signed = field.distance - np.float32(gap) - wave * np.float32(rng.uniform(least, 3))
+    share = field.shell(signed, rng.uniform(1.2, 4 if field.odd > 0 else 3))
     front = unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.3, 3))
     share = share * (np.tensordot(front, field.places, axes=1) > rng.uniform(-60, 20))
     if rng.random() < 0.6:
@@ -129,7 +133,9 @@ def band(field: SceneField, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         side = unit(rng.standard_normal(3))
         share = share * (np.tensordot(side, field.places, axes=1) > rng.uniform(-40, 40))
-    field.paint(share, rng.uniform(0.1, 1.1))
+    # A thick one is of foam or cloth.
+    densest = 1.1 if field.odd > 0 else min(1.1, 2 / thick)
+    field.paint(share, rng.uniform(0.1, densest))
 
 
 def tube(field: SceneField, rng: np.random.Generator) -> None:
@@ -198,7 +204,7 @@ def block(field: SceneField, rng: np.random.Generator) -> None:
     field.paint(field.cover(inside), rng.uniform(0.02, 1.2))
 
 
-#: Painters and how often each is in a scene.
+#: Painters and how often each is in a scene; those of odd things.
 PAINTERS: tuple[tuple[Painter, float], ...] = (
     (block, 0.2),
     (table, 0.6),
@@ -211,13 +217,14 @@ PAINTERS: tuple[tuple[Painter, float], ...] = (
     (studs, 0.2),
     (glasses, 0.06),
 )
+_ODD = (block,)
 
 
-def paint_things(field: SceneField, rng: np.random.Generator, often: float = 1.0) -> list[str]:
-    """Paint a random selection; ``often`` scales how likely each is. Returns what was painted."""
+def paint_things(field: SceneField, rng: np.random.Generator) -> list[str]:
+    """Paint a random selection. Returns what was painted."""
     painted = []
     for painter, chance in PAINTERS:
-        if rng.random() < chance * often:
+        if rng.random() < chance * (field.odd if painter in _ODD else 1):
             painter(field, rng)
             painted.append(painter.__name__)
     return painted
