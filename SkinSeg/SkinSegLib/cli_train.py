@@ -20,8 +20,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--data", type=Path, metavar="FOLDER", help="the training scans; default: $SKINSEG_DATA"
     )
     parser.add_argument("--name", default="my-model", help="the model's name; default: my-model")
-    parser.add_argument("--design", default="residual-3mm", help="default: residual-3mm")
-    parser.add_argument("--steps", type=int, default=4000, help="default: 4000")
+    parser.add_argument("--design", default="residual-2.5mm", help="default: residual-2.5mm")
+    parser.add_argument("--steps", type=int, default=9000, help="default: 9000")
     parser.add_argument("--minutes", type=float, help="stop after that much time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=0)

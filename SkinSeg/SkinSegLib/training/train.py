@@ -41,8 +41,8 @@ class TrainOptions:
     """
 
     output: Path
-    design: str = "residual-3mm"
-    steps: int = 4000
+    design: str = "residual-2.5mm"
+    steps: int = 9000
     minutes: float | None = None
     device: str = "cpu"
     seed: int = 0

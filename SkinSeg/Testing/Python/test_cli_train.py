@@ -17,7 +17,7 @@ def tiny(monkeypatch):
         "UNet", {"channels": (4, 8), "strides": (2,), "num_res_units": 1}, 8.0, ((16, 16, 16),), 2
     )
     for module in (train, session):
-        monkeypatch.setattr(module, "DESIGNS", {"residual-3mm": design})
+        monkeypatch.setattr(module, "DESIGNS", {"residual-2.5mm": design})
     gathered = []
 
     def gather(data, label_of, size_mm, made, validation, progress):
@@ -80,4 +80,4 @@ def test_missing_scans_are_told_of(tmp_path, capsys, monkeypatch):
     assert main(["train", "-o", str(tmp_path / "run"), "--data", str(tmp_path)]) == 1
     assert "SKINSEG_DATA" in capsys.readouterr().err
     assert main(["train", "-o", str(tmp_path / "run"), "--design", "cleverest"]) == 1
-    assert "residual-3mm" in capsys.readouterr().err
+    assert "residual-2.5mm" in capsys.readouterr().err
