@@ -32,6 +32,8 @@ _COARSE_MM = 2.0
 _SMALLEST_MM = 40.0
 #: Grey values of bone on a calibrated scan: none below, all of it above.
 _BONE_HU = (200.0, 400.0)
+#: Half the range of soft tissue, and its middle, as shares of the contrast: -65 to 205 HU.
+_SOFT = (0.13, 0.03)
 
 
 def segment(
@@ -65,6 +67,8 @@ def segment(
         progress.update(0.4)
         grey = grid.at_centres(volume).astype(np.float32)
         bare = bare_parts(grey, fraction, level, grid.spacing)
+        contrast = level.tissue - level.air
+        soft = np.abs((grey - level.tissue) / contrast - _SOFT[1]) <= _SOFT[0]
         if level.calibrated:
             bone = np.clip((grey - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
         else:
@@ -76,7 +80,7 @@ def segment(
         if engine == "network":
             try:
                 found, model = _located_by_network(
-                    volume, level, options, grid, fraction, bare, found.objects, progress
+                    volume, level, options, grid, fraction, bare, found.objects, soft, progress
                 )
             except ModelError as error:
                 if options.engine == "network" or options.model != SHIPPED_MODEL:
@@ -135,6 +139,7 @@ def _located_by_network(
     fraction: Floats,
     bare: Bools,
     doubted: Bools,
+    soft: Bools,
     progress: Progress,
 ) -> tuple[Location, dict[str, str]]:
     """Where the patient is, and which model said so."""
@@ -148,6 +153,6 @@ def _located_by_network(
     )
     progress.update(0.9)
     likely = cells.on_coarse(probability, grid)
-    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare, doubted)
+    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare, doubted, soft)
     model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
     return replace(found, notes=notes), model

@@ -26,6 +26,9 @@ _RIM_MM = 4.0
 #: (Train scans and made heads: ears and rims 0.19 and more, masks and straps 0.15 and less. Ears
 #: stand out by 20 to 25 mm, and their base may be in doubt too.)
 _REJOIN_MM, _REJOIN_FROM = 35.0, 0.17
+#: If most of it is as dense as soft tissue, this is enough: an ear is, a layer of plastic or cloth
+#: of its thickness is blurred, and comes to -130 HU and less on the scans above.
+_REJOIN_SOFT_FROM = 0.1
 #: What is left may be an ear that lies on a holder: without the tissue that the network gives less
 #: than this share, it is joined if it also sticks out: its volume by the area on which it sits. On
 #: made heads ears come to 6 mm and more, layers along a contact to 4.
@@ -111,15 +114,17 @@ def locate_by(
     cell_mm: float = 3.0,
     bare: Bools | None = None,
     doubted: Bools | None = None,
+    soft: Bools | None = None,
 ) -> Location:
     """Tell the patient from objects by what the network says.
 
     ``probability``: of being patient, ``fraction``: of tissue, both 0..1 on the coarse grid.
     ``spacing``: mm along k, j, i; ``cell_mm``: size of the network's cells; ``bare``: what cannot
-    be patient, whatever the network says of it. The network says how
-    much of a cell is patient, so an ear that fills a third of one gets a third: that is compared
-    with how much of the cell is tissue. What is still missed is joined again where it is short
-    and the network is not sure against it.
+    be patient, whatever the network says of it; ``doubted``: what the classical engine takes for
+    an object; ``soft``: what is as dense as soft tissue. The network says how much of a cell is
+    patient, so an ear that fills a third of one gets a third: that is compared with how much of the
+    cell is tissue. What is still missed is joined again where it is short and the network is not
+    sure against it.
 
     Raises SegmentationError if there is no patient.
     """
@@ -142,7 +147,7 @@ def locate_by(
     patient = parts == int(np.argmax(sizes))
     if doubted is not None:
         tissue = tissue & (~doubted | patient)
-    patient = _with_thin_parts(tissue, patient, probability, spacing)
+    patient = _with_thin_parts(tissue, patient, probability, spacing, soft=soft)
     patient = _with_thin_parts(
         tissue & (share >= _EAR_SHARE), patient, probability, spacing, _EAR_HEIGHT_MM
     )
@@ -160,10 +165,11 @@ def _with_thin_parts(
     probability: Floats,
     spacing: Spacing,
     least_height_mm: float = 0.0,
+    soft: Bools | None = None,
 ) -> Bools:
     """The patient with the parts of the rest that stay near and that the network does not rule out.
 
-    ``least_height_mm``: what lies flatter on the patient is not taken.
+    ``least_height_mm``: what lies flatter on the patient is not taken. ``soft``: see locate_by.
     """
     from scipy import ndimage
 
@@ -175,7 +181,11 @@ def _with_thin_parts(
     of_part = thin[thin > 0]
     sizes = np.maximum(np.bincount(of_part, minlength=count + 1), 1)
     likely = np.bincount(of_part, probability[thin > 0], count + 1) / sizes
-    joined = ~leads_away & (likely >= _REJOIN_FROM)
+    enough = likely >= _REJOIN_FROM
+    if soft is not None:
+        is_soft = np.bincount(thin[soft], minlength=count + 1) >= sizes / 2
+        enough |= is_soft & (likely >= _REJOIN_SOFT_FROM)
+    joined = ~leads_away & enough
     joined[0] = False
     if least_height_mm > 0:
         seat = np.maximum(touching_area(thin, patient, spacing, count), 1e-6)

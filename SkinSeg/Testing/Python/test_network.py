@@ -295,6 +295,30 @@ def test_an_ear_that_lies_on_a_holder_is_joined_without_it():
     assert found.patient[holder & ~ear].mean() < 0.02
 
 
+@pytest.mark.parametrize(("soft", "probability", "kept"), [
+    (True, 0.12, True), (False, 0.12, False), (True, 0.05, False), (False, 0.2, True),
+])  # fmt: skip
+def test_a_thin_part_as_dense_as_an_ear_needs_less_of_the_networks_word(soft, probability, kept):
+    head, _ = _scene((40, 40, 80))
+    ear = np.zeros_like(head)
+    ear[16:25, 18:20, 32:39] = True
+    ear &= ~head
+    tissue = (head | ear).astype(np.float32)
+    said = (head + probability * ear).astype(np.float32)
+    density = head | ear if soft else head
+    found = locate_by(said, tissue, (2.0, 2.0, 2.0), soft=density)
+    assert found.patient[ear].all() == kept
+
+
+def test_what_the_classical_engine_doubts_needs_more_of_it():
+    head, table = _scene()
+    tissue = (head | table).astype(np.float32)
+    for said, kept in ((0.7, False), (0.9, True)):
+        word = (head + said * (table & ~head)).astype(np.float32)
+        found = locate_by(word, tissue, (2.0, 2.0, 2.0), doubted=table & ~head)
+        assert found.patient[table & ~head].all() == kept
+
+
 def test_no_patient_is_an_error():
     head, _ = _scene()
     with pytest.raises(Refused, match="found no patient"):

@@ -111,7 +111,7 @@ def thermoplastic(field: SceneField, rng: np.random.Generator) -> None:
     gap = rng.uniform(0, 3) if rng.random() < 0.7 else rng.uniform(3, 15)
     # A real one spans the hollows of a face.
     least = 0.0 if field.odd > 0 else 1.5
-    wave = np.abs(field.smooth_noise(rng, rng.uniform(30, 100)))
+    wave: Floats = np.abs(field.smooth_noise(rng, rng.uniform(30, 100)))
     signed = field.distance - np.float32(gap) - wave * np.float32(rng.uniform(least, 3))
     share = field.shell(signed, rng.uniform(1.2, 4 if field.odd > 0 else 3))
     front = unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.3, 3))
