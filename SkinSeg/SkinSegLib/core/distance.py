@@ -56,5 +56,5 @@ def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
         largest = int(np.argmax(sizes))
         if sizes[largest] > 4 * (sizes.sum() - sizes[largest]):
             break
-    found: NDArray[np.uint8] = (labels == largest).view(np.uint8)
+    found: NDArray[np.uint8] = ((labels == largest) & (largest > 0)).view(np.uint8)
     return found

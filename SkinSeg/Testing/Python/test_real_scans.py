@@ -18,13 +18,12 @@ from SkinSegLib.segmentation import segment
 from SkinSegLib.surface import build
 
 #: Scans with what was measured when the ranges were set: volume in mL, extents in mm from left to
-#: right, from front to back and from top to bottom; shoulders, and a piece of the couch's board of
-#: chd_phantom (1.1 L), included. That board is a known failure of the shipped model: see its card.
+#: right, from front to back and from top to bottom; shoulders included.
 SCANS = {
     "volumes/unc_cthead.nrrd": (3785, (171, 227, 222)),
     "volumes/vhm_head_8bit.nrrd": (4914, (348, 216, 234)),
     "volumes/dicom2stl_ct_head.nrrd": (4487, (180, 231, 235)),
-    "volumes/chd_phantom.nrrd": (7162, (474, 261, 330)),
+    "volumes/chd_phantom.nrrd": (6122, (450, 239, 306)),
     "volumes/dicom2stl_ct_example.nrrd": (2722, (200, 247, 104)),
     "dicom/weasis_headneck": (8804, (277, 265, 295)),
     "dicom/keinos_head.zip": (2962, (188, 195, 146)),
