@@ -20,7 +20,7 @@ from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
 from .level import Level, find_level
-from .locate import Bools, Location, locate, locate_by
+from .locate import locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
 from .options import SHIPPED_MODEL, SegmentOptions
@@ -79,17 +79,18 @@ def segment(
         model: dict[str, str] = {}
         if engine == "network":
             try:
-                found, model = _located_by_network(
-                    volume, level, options, grid, fraction, bare, found.objects, soft, progress
+                likely, cell_mm, notes, model = _said_by_network(
+                    volume, level, options, grid, progress
                 )
             except ModelError as error:
                 if options.engine == "network" or options.model != SHIPPED_MODEL:
                     raise
                 engine = "threshold"
                 notes = (f"The network could not be used, so the engine threshold was: {error}",)
-        if engine == "threshold":
-            found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm, bare)
-            found = replace(found, notes=notes)
+            else:
+                found = locate_by(
+                    likely, fraction, grid.spacing, cell_mm, bare, found.objects, soft
+                )
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm, found.likely
@@ -109,7 +110,7 @@ def segment(
         cuts = cut_faces(mask, volume.spacing)
         shape = measure(volume, level, grid, found.patient, cavities)
         findings = find(volume, level, mask, cuts, grid, found.contacts, shape, found.doubt)
-        findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in found.notes)
+        findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in notes)
     return SkinMask(
         mask,
         volume.ijk_to_ras,
@@ -131,18 +132,10 @@ def _engine(options: SegmentOptions) -> str:
     return "network" if named or network_is_there(options.model) else "threshold"
 
 
-def _located_by_network(
-    volume: CTVolume,
-    level: Level,
-    options: SegmentOptions,
-    grid: CoarseGrid,
-    fraction: Floats,
-    bare: Bools,
-    doubted: Bools,
-    soft: Bools,
-    progress: Progress,
-) -> tuple[Location, dict[str, str]]:
-    """Where the patient is, and which model said so."""
+def _said_by_network(
+    volume: CTVolume, level: Level, options: SegmentOptions, grid: CoarseGrid, progress: Progress
+) -> tuple[Floats, float, tuple[str, ...], dict[str, str]]:
+    """How likely each block is patient, the size of the network's cells, notes, and which model."""
     from .network import patient_probability
 
     require_packages()
@@ -152,7 +145,5 @@ def _located_by_network(
         volume, level, bundle, options.device, quiet, options.workers
     )
     progress.update(0.9)
-    likely = cells.on_coarse(probability, grid)
-    found = locate_by(likely, fraction, grid.spacing, bundle.cell_mm, bare, doubted, soft)
     model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
-    return replace(found, notes=notes), model
+    return cells.on_coarse(probability, grid), bundle.cell_mm, notes, model

@@ -56,7 +56,7 @@ class Location:
     each block is patient, 0..1, smooth, half of it on the border between patient and object; None
     if the engine knows no more than the blocks. ``doubt``: tissue of which the engine cannot say
     whose it is; None if it does not say how sure it is. ``likely``: how sure the engine is that a
-    block lies within the patient, 0..1, or None. ``notes``: for the user, on how it was computed.
+    block lies within the patient, 0..1, or None.
     """
 
     patient: Bools
@@ -65,7 +65,6 @@ class Location:
     side: Floats | None = None
     doubt: Bools | None = None
     likely: Floats | None = None
-    notes: tuple[str, ...] = ()
 
 
 def locate(
