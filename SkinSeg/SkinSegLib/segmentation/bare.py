@@ -12,8 +12,9 @@ from .openings import outside_part
 #: Denser than soft tissue by this share of the contrast, 200 HU on a calibrated scan, and by this
 #: many times the noise, so that noisy skin does not pass for a board.
 _DENSE, _NOISE = 0.16, 4.0
-#: A dense part is bare if outside air is near this share of its surface. On the train scans and
-#: made heads it comes to 0.22 and less for skulls, to 0.9 and more for boards and holders.
+#: A dense part is bare if outside air is beside this share of its surface. For skulls it comes to
+#: 0.12 and less (train scans, a made head, two test scans), for the boards of ge_tilt to 0.94; for
+#: the parts of chd_phantom's couch, whose foam is full blocks, to anything from 0.13 to 0.54.
 _BARE_SHARE = 0.5
 #: Tissue from this fraction on fills its block.
 _FULL = 0.95

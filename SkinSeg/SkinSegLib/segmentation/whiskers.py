@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..core import largest_component
 
 #: Radius of the ball. Ears, lips and nostril wings are 3 mm thick and more; on the train scans and
-#: made heads 1.25 mm takes off up to 0.2 mL of them, 1.5 mm up to 0.4, 2 mm some of every ear.
+#: made heads 1.25 mm takes off up to 0.2 mL of them, 1.5 mm up to 0.4, 2 mm 3 mL of a made one's.
 _BALL_MM = 1.25
 #: A piece of less than this, or that lies flatter than this on the rest, is put back.
 _PIECE_ML, _HEIGHT_MM = 0.1, 1.0
@@ -80,7 +80,7 @@ def _pieces(
 def _eroded(solid: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
     """Where the whole ball lies within ``solid``, which goes on beyond the array's ends.
 
-    Eight voxels to a byte: a tenth of the time of SimpleITK's and scipy's erosions.
+    Eight voxels to a byte: a tenth of the time of SimpleITK's erosion.
     """
     rk, rj, ri = (int(_BALL_MM / size) for size in spacing)
     nk, nj, ni = solid.shape
