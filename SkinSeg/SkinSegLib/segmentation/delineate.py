@@ -56,8 +56,10 @@ def delineate(
     cavities: Bools,
     progress: Progress,
     side: Floats | None = None,
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], Bools]:
     """The solid head on the scan's grid, (k, j, i) uint8, one 6-connected component, no holes.
+
+    Also the blocks of ``grid`` in which something too thin to be patient was cut off.
 
     A tissue voxel is patient if the located patient is nearer than any object and within BAND_MM;
     an air voxel is filled if it is nearer to enclosed air than to outside air. ``patient``,
@@ -87,9 +89,13 @@ def delineate(
     if tight is None:
         raise SegmentationError(_NOBODY)
     solid = _one_solid(near[tight], progress)
-    near[tight] = without_whiskers(solid, volume.spacing[::-1])
+    near[tight] = kept = without_whiskers(solid, volume.spacing[::-1])
+    cut_off = np.zeros(grid.coarse_shape, bool)
+    if kept is not solid:
+        corner = [a.start + b.start for a, b in zip(box, tight, strict=True)]
+        cut_off[tuple(((np.argwhere(solid > kept) + corner) // grid.factors).T)] = True
     progress.update(1.0)
-    return mask
+    return mask, cut_off
 
 
 def _signed_fields(

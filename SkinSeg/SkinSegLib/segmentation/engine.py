@@ -96,7 +96,7 @@ def segment(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm, found.likely
         )
     with progress.stage("Delineate", 0.4):
-        mask = delineate(
+        mask, cut_off = delineate(
             volume,
             level.skin,
             grid,
@@ -109,7 +109,8 @@ def segment(
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
         shape = measure(volume, level, grid, found.patient, cavities)
-        findings = find(volume, level, mask, cuts, grid, found.contacts, shape, found.doubt)
+        contacts = found.contacts | cut_off
+        findings = find(volume, level, mask, cuts, grid, contacts, shape, found.doubt)
         findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in notes)
     return SkinMask(
         mask,

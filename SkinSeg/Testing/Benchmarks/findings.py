@@ -35,10 +35,12 @@ from SkinSegLib.training.effects import GreyScale  # noqa: E402
 from SkinSegLib.training.interior import filling_points  # noqa: E402
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom  # noqa: E402
 
-#: Voxels in mm, and the point spread that goes with them; teeth need smaller ones.
+#: Voxels in mm, and the point spread that goes with them; teeth and thin things need smaller ones.
 SPACING_MM, SIGMA = 2.5, 1.2
+THING_MM = 1.2
 NEAR_MM, RIM_MM = 15.0, 5.0
-CONTACTS = ("holder", "foam", "pillow", "strap", "tube", "mask")
+#: Foam and pillow are of less than the skin's level, so that nothing of them can be taken in.
+CONTACTS = ("holder", "strap", "tube", "mask", "electrodes")
 CUTS = ("i-", "i+", "j-", "j+", "k+")
 
 
@@ -103,7 +105,7 @@ def cropped(volume: CTVolume, truth: np.ndarray, face: str, rng: np.random.Gener
 def faults(seed: int) -> Iterator[Fault]:
     rng = np.random.default_rng([seed, 50])
     thing = CONTACTS[seed % len(CONTACTS)]
-    touching = rendered(PhantomSpec.touching(thing, seed=seed))
+    touching = rendered(PhantomSpec.touching(thing, seed=seed), THING_MM)
     skin = touching.surface_points(4.0)
     patch = skin[touching.contact_distance(skin) < 0.5]
     yield Fault(f"{thing} touches", FindingKind.TOUCHES_OBJECT, touching.volume, near(patch))

@@ -189,9 +189,23 @@ def test_a_table_behind_a_gap_narrower_than_the_coarse_blocks_stays_out():
     grid = CoarseGrid.over(volume, 2.0)
     patient = grid.tissue_fraction(volume, level) >= 0.5
     nothing = np.zeros_like(patient)
-    mask = delineate(volume, level.skin, grid, patient, nothing, nothing, Progress())
+    mask, _ = delineate(volume, level.skin, grid, patient, nothing, nothing, Progress())
     assert mask[10:70, 10:60, 10:70].all()
     assert not mask[:, 61:].any()
+
+
+def test_where_a_strap_was_cut_off_is_told():
+    """On the coarse grid it is too thin to be seen at all."""
+    z, y, x = np.indices((100, 140, 140)) - np.array([50, 70, 70])[:, None, None, None]
+    radius = np.sqrt(z**2 + y**2 + x**2)
+    strap = (radius > 47) & (radius <= 48) & (np.abs(z) < 12) & (y < -10)
+    stitch = (radius < 49) & (np.hypot(x, z) < 3) & (y < 0)
+    voxels = np.where((radius <= 45) | strap | stitch, 40, -1000).astype(np.int16)
+    mask = by_any_engine(CTVolume(voxels, np.eye(4)), SegmentOptions(engine="threshold"))
+    assert not mask.voxels[strap & (np.abs(x) > 8)].any()
+    places = [f.position_ras for f in mask.findings if f.kind is FindingKind.TOUCHES_OBJECT]
+    assert places
+    assert abs(np.linalg.norm(np.array(places[0]) - [70, 70, 50]) - 47) < 12
 
 
 @pytest.mark.parametrize("value", [-300, 60])
