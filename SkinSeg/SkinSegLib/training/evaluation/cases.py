@@ -35,9 +35,9 @@ _THICK_MM = 3.0
 _FIRST_VALIDATION = 100
 #: Made heads for made scenes: seeds that neither training nor its validation uses, and how many.
 _FIRST_MADE, _MADE = 5000, 16
-#: A made scene: voxels along each axis, and their size in mm.
-SCENE_CELLS, SCENE_MM = 160, 1.5
-#: Two voxels: how far a label may be off at the skin.
+#: A made scene: voxels along superior, anterior and right, and their size in mm.
+SCENE_CELLS, SCENE_MM = (160, 208, 192), 1.0
+#: A label is off at the skin by less than this, mm.
 _SKIN_MM = 3.0
 #: Network units: 0 is air, 1 soft tissue.
 _AIR_HU, _CONTRAST_HU = -1000.0, 1040.0

@@ -88,7 +88,8 @@ def cushion(field: SceneField, rng: np.random.Generator) -> None:
     inside = np.maximum(top, rest - np.float32(rng.uniform(20, 90)))
     clear = np.float32(rng.uniform(-1, 3)) - field.distance
     inside = np.maximum(inside, clear)
-    body = rng.uniform(0.01, 0.12) if rng.random() < 0.6 else rng.uniform(0.1, 0.5)
+    densest = 0.5 if field.odd > 0 else 0.3
+    body = rng.uniform(0.01, 0.12) if rng.random() < 0.6 else rng.uniform(0.1, densest)
     texture = np.maximum(1 + field.smooth_noise(rng, 12) * np.float32(rng.uniform(0, 0.3)), 0.2)
     field.paint(field.cover(inside), (body * texture).astype(np.float32))
     if rng.random() < 0.6:
