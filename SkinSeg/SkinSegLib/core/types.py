@@ -145,13 +145,15 @@ class SkinMesh:
     ``points``: (n, 3) float32, RAS mm. ``triangles``: (m, 3) int32 indices into points,
     counter-clockwise seen from outside. ``is_cut``: (m,) bool, triangles that lie on the flat
     end of the scan and are no skin. ``closed``: every edge is shared by exactly two triangles
-    that run along it in opposite directions.
+    that run along it in opposite directions. ``processing``: figures of what was done to it since
+    it was contoured (bounds and deviations in mm, numbers of triangles).
     """
 
     points: NDArray[np.float32]
     triangles: NDArray[np.int32]
     is_cut: NDArray[np.bool_]
     closed: bool
+    processing: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def volume_ml(self) -> float:

@@ -8,10 +8,14 @@ from itertools import product
 import numpy as np
 
 from ..core import CTVolume, Progress, SkinMask, SkinMesh, SurfaceError, transform_points
+from ..core.geometry import Matrix
 from .contour import contour
-from .field import build_field
-from .layer import shell
+from .field import Field, build_field
+from .layer import shell_field
 from .options import SurfaceOptions
+from .resample import resampled
+from .simplify import simplified
+from .smooth import default_bound_mm, smoothed
 
 
 def build(
@@ -25,21 +29,30 @@ def build(
     """The closed surface of the solid head, or of the skin layer, in RAS mm.
 
     ``mask`` lies on the grid of ``volume``. ``solid``: the solid head's mesh, where it has been
-    built from the same mask already and now the layer is wanted. Stages: Surface, and Layer if
-    one is wanted.
+    built from the same mask already and now the layer is wanted. The surface is smoothed and
+    simplified within the bounds of ``options``; what that did stands in the mesh's ``processing``.
+    Stages: Surface, and Layer if one is wanted.
 
     Raises GeometryError if the grids differ, SurfaceError if there is nothing to mesh or the
-    result is not closed (LayerTooThinError if the voxels are too coarse for the layer), Cancelled
-    if the user says so.
+    result is not closed (LayerTooThinError if the voxels are too coarse for the layer),
+    MissingPackageError if a number of triangles needs a package that is not there, Cancelled if
+    the user says so.
     """
     options = options or SurfaceOptions()
     progress = progress or Progress()
+    matrix = mask.ijk_to_ras
     with progress.stage("Surface", 1.0 if options.layer_mm is None else 0.2):
         field = build_field(mask, volume, progress)
-        mesh = solid if solid is not None else contour(field, mask.ijk_to_ras)
+        if options.detail_mm is not None:
+            field, matrix = resampled(field, matrix, options.detail_mm)
+        if solid is None or options.layer_mm is None:
+            solid = _finished(contour(field, matrix), field, matrix, volume, options, progress)
+    mesh = solid
     if options.layer_mm is not None:
         with progress.stage("Layer", 0.8):
-            mesh = shell(field, mask, mesh, options.layer_mm, progress)
+            field, matrix = shell_field(field, matrix, solid, options.layer_mm, progress)
+            mesh = contour(field, matrix, largest_part=False)
+            mesh = _finished(mesh, field, matrix, volume, options, progress)
     mesh = _with_field_cut(mesh, volume)
     if not mesh.closed:
         raise SurfaceError(
@@ -47,6 +60,31 @@ def build(
             "report it with the scan's size and spacing."
         )
     return mesh
+
+
+def _finished(
+    mesh: SkinMesh,
+    field: Field,
+    ijk_to_ras: Matrix,
+    volume: CTVolume,
+    options: SurfaceOptions,
+    progress: Progress,
+) -> SkinMesh:
+    """The contour of ``field``, smoothed and simplified as ``options`` say."""
+    bound = options.smooth_mm
+    if bound is None:
+        bound = default_bound_mm(volume.spacing)
+    progress.check()
+    mesh = smoothed(mesh, field, ijk_to_ras, bound)
+    progress.check()
+    return simplified(
+        mesh,
+        field,
+        ijk_to_ras,
+        triangles=options.triangles,
+        deviation_mm=options.deviation_mm,
+        progress=progress,
+    )
 
 
 def _with_field_cut(mesh: SkinMesh, volume: CTVolume) -> SkinMesh:

@@ -15,15 +15,13 @@ from ..core import (
     spacing_of,
     transform_points,
 )
-from .contour import contour
-from .field import EPSILON, FULL, End, Field
+from .field import EPSILON, FULL, Field
+from .resample import MOST_VOXELS, refined
 
 #: Longest edge of the pieces of surface that distances are measured to, in layers.
 _PIECE = 0.6
 #: The inner wall needs about two grid steps within the layer, or it would touch the outer one.
 _STEPS_PER_LAYER = 2.0
-#: Most voxels of a refined grid: head, shoulders and couch at 1.5 mm with a layer of 2 mm.
-_MOST_VOXELS = 100_000_000
 #: Distances that are looked up between two chances to cancel.
 _CHUNK = 100_000
 
@@ -48,17 +46,21 @@ def layer_voxels(
     return result
 
 
-def shell(
-    field: Field, mask: SkinMask, solid: SkinMesh, layer_mm: float, progress: Progress
-) -> SkinMesh:
-    """The layer as a closed mesh: the outer wall is the skin itself, the inner lies under it.
+def shell_field(
+    field: Field,
+    ijk_to_ras: NDArray[np.float64],
+    solid: SkinMesh,
+    layer_mm: float,
+    progress: Progress,
+) -> tuple[Field, NDArray[np.float64]]:
+    """The layer as a field and its grid: the outer wall is the skin itself, the inner lies under.
 
-    Where the scan cuts the patient the shell is open: its cut is a flat ring. ``field`` is the one
-    that ``solid`` was made from. ``layer_mm`` is the wall's thickness.
+    Where the scan cuts the patient the shell is open: its cut is a flat ring. ``field`` on the
+    grid ``ijk_to_ras`` is the one that ``solid`` was made from. ``layer_mm``: the wall's thickness.
 
     Raises LayerTooThinError if the scan's voxels are too coarse for it.
     """
-    field, ijk_to_ras = _refined(field, mask.ijk_to_ras, layer_mm)
+    field, ijk_to_ras = _refined(field, ijk_to_ras, layer_mm)
     inside = field.values > 0
     wall = _depth(inside, field.origin, ijk_to_ras, solid, layer_mm, progress)
     # Full value at half depth: the outer half of the layer keeps the skin's own field.
@@ -69,7 +71,7 @@ def shell(
     np.minimum(wall, field.values, out=wall)
     np.copyto(wall, field.values, where=~inside)
     values = wall.astype(np.int16)
-    return contour(Field(values, field.origin, field.ends), ijk_to_ras, largest_part=False)
+    return Field(values, field.origin, field.ends), ijk_to_ras
 
 
 def _depth(
@@ -176,38 +178,21 @@ def _pieces(mesh: SkinMesh, edge_mm: float) -> tuple[NDArray[np.float32], NDArra
 def _refined(
     field: Field, ijk_to_ras: NDArray[np.float64], layer_mm: float
 ) -> tuple[Field, NDArray[np.float64]]:
-    """The field on a grid fine enough for the layer, interpolated linearly, and that grid.
+    """The field on a grid fine enough for the layer, and that grid.
 
-    Index u of the old grid is ``factor`` * u of the new one. Raises LayerTooThinError if that
-    grid would be too large.
+    Raises LayerTooThinError if that grid would be too large.
     """
     spacing = spacing_of(ijk_to_ras)[::-1]
-    if _refined_size(field, spacing, layer_mm) > _MOST_VOXELS:
+    if _refined_size(field, spacing, layer_mm) > MOST_VOXELS:
         thinnest = layer_mm
-        while _refined_size(field, spacing, thinnest) > _MOST_VOXELS:
+        while _refined_size(field, spacing, thinnest) > MOST_VOXELS:
             thinnest += 0.1
         raise LayerTooThinError(
             f"A skin layer of {layer_mm:g} mm is too thin for a scan of this size with voxels of "
             f"{' x '.join(f'{size:.2g}' for size in spacing[::-1])} mm. "
             f"Choose a layer of {thinnest:.1f} mm or more."
         )
-    values = field.values
-    matrix = np.array(ijk_to_ras)
-    origin = list(field.origin)
-    ends: list[tuple[End, End]] = list(field.ends)
-    for axis, factor in enumerate(_factors(spacing, layer_mm)):
-        if factor < 2:
-            continue
-        values = _interpolated(values, axis, factor)
-        matrix[:3, 2 - axis] /= factor
-        origin[axis] *= factor
-        low, high = ends[axis]
-        ends[axis] = (
-            None if low is None else low * factor,
-            None if high is None else high * factor,
-        )
-    k, j, i = origin
-    return Field(values, (k, j, i), (ends[0], ends[1], ends[2])), matrix
+    return refined(field, ijk_to_ras, _factors(spacing, layer_mm))
 
 
 def _factors(spacing: tuple[float, float, float], layer_mm: float) -> list[int]:
@@ -220,17 +205,3 @@ def _refined_size(field: Field, spacing: tuple[float, float, float], layer_mm: f
     if max(factors) == 1:
         return 0  # nothing is refined: as large as the scan is
     return int(np.prod([n * f for n, f in zip(field.values.shape, factors, strict=True)]))
-
-
-def _interpolated(values: NDArray[np.int16], axis: int, factor: int) -> NDArray[np.int16]:
-    """``factor`` - 1 linearly interpolated layers between each two along an axis."""
-    moved = np.moveaxis(values, axis, 0)
-    result = np.empty((factor * (len(moved) - 1) + 1, *moved.shape[1:]), np.int16)
-    result[::factor] = moved
-    for step in range(1, factor):
-        part = np.float32(step / factor)
-        between = moved[:-1] * (1 - part) + moved[1:] * part
-        # A vertex must not fall on a grid point.
-        between[np.abs(between) < EPSILON] = EPSILON
-        result[step::factor] = between
-    return np.ascontiguousarray(np.moveaxis(result, 0, axis))

@@ -76,7 +76,7 @@ def test_cancelling_within_the_layer(
 
 
 def test_a_layer_too_thin_for_the_voxels(volume: CTVolume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer, "_MOST_VOXELS", 100_000)
+    monkeypatch.setattr(layer, "MOST_VOXELS", 100_000)
     with pytest.raises(LayerTooThinError, match="Choose a layer of"):
         compute(volume, JobOptions(layer_mm=0.5))
     result = compute(volume, JobOptions(layer_mm=0.5, layer_mesh_required=False))

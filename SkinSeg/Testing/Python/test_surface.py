@@ -32,6 +32,10 @@ GRIDS = {
 }
 
 
+#: The contour alone, neither smoothed nor simplified.
+CONTOUR = SurfaceOptions(smooth_mm=0, deviation_mm=0)
+
+
 def masked(inside: np.ndarray, volume: CTVolume) -> SkinMask:
     return SkinMask(inside.astype(np.uint8), volume.ijk_to_ras, "test", -480.0)
 
@@ -104,7 +108,7 @@ def test_surface_separates_exactly_the_masks_voxels():
     inside = mask.voxels.copy()
     inside[10:20, 20:30, 40:] = 0  # tissue taken away
     inside[12:18, 36:48, 22:28] = 1  # air painted
-    mesh = build(masked(inside, volume), volume)
+    mesh = build(masked(inside, volume), volume, CONTOUR)
     assert mesh.closed
     centres = np.argwhere(np.ones_like(inside))
     rng = np.random.default_rng(0)
@@ -136,7 +140,7 @@ def test_no_staircase_where_hu_show_no_edge():
     distance = normal[0] * k + normal[1] * j + normal[2] * i - 28
     inside = (distance < 0) & (i >= 3) & (k > 4) & (k < 35) & (j > 4) & (j < 35)
     volume = CTVolume(voxels, np.eye(4))
-    mesh = build(masked(inside, volume), volume)
+    mesh = build(masked(inside, volume), volume, CONTOUR)
     off = mesh.points @ normal[::-1] - 28
     middle = (
         (np.abs(mesh.points[:, 1:] - 20) < 8).all(axis=1) & (mesh.points[:, 0] > 10)
