@@ -37,7 +37,7 @@ def contour(
     if largest_part:
         keep = _largest_component(triangles, len(kji))
         triangles, is_cut = triangles[keep], is_cut[keep]
-    kji, triangles = _without_unused(kji, triangles)
+    kji, triangles = without_unused(kji, triangles)
     ras = transform_points(ijk_to_ras, kji[:, ::-1]).astype(np.float32)
     mesh = SkinMesh(ras, triangles, is_cut, is_closed(triangles))
     if mesh.volume_ml < 0:
@@ -125,9 +125,10 @@ def _largest_component(triangles: Triangles, count: int) -> NDArray[np.bool_]:
     return result
 
 
-def _without_unused(
+def without_unused(
     points: NDArray[np.float32], triangles: Triangles
 ) -> tuple[NDArray[np.float32], Triangles]:
+    """The points that triangles use, and the triangles with these numbers."""
     used = np.zeros(len(points), bool)
     used[triangles] = True
     if used.all():

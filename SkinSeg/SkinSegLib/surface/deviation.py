@@ -12,7 +12,7 @@ from ..core import SkinMesh
 from .polydata import to_polydata
 
 #: Points on each surface: enough for the 99th percentile to be steady to a few percent.
-_SAMPLES = 20_000
+_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
