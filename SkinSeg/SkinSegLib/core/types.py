@@ -158,9 +158,13 @@ class SkinMesh:
     @property
     def volume_ml(self) -> float:
         """Enclosed volume in mL (divergence theorem); positive when oriented outward."""
-        corners = (self.points - self.points.mean(axis=0))[self.triangles].astype(np.float64)
-        a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-        return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6000.0)
+        points = (self.points - self.points.mean(axis=0)).astype(np.float64)
+        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (
+            points[self.triangles[:, corner]].T for corner in range(3)
+        )
+        # By components: np.cross takes several times as long.
+        six = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+        return float(six.sum() / 6000.0)
 
 
 def as_hounsfield(voxels: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from ..core import SkinMesh
 from .polydata import to_polydata
 
 #: Points on each surface: enough for the 99th percentile to be steady to a few percent.
-_SAMPLES = 10_000
+SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Deviation:
     max: float
 
 
-def deviation(first: SkinMesh, second: SkinMesh, samples: int = _SAMPLES) -> Deviation:
+def deviation(first: SkinMesh, second: SkinMesh, samples: int = SAMPLES) -> Deviation:
     """Measure :class:`Deviation` at ``samples`` random points of each surface, cuts left out.
 
     The points are the same every time. A surface without skin counts as it is.
@@ -65,9 +65,11 @@ def distances(points: NDArray[np.float64], mesh: SkinMesh) -> NDArray[np.float64
 
 def area_mm2(mesh: SkinMesh) -> NDArray[np.float64]:
     """Area of each triangle in mm2."""
-    corners = mesh.points[mesh.triangles].astype(np.float64)
-    sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    result: NDArray[np.float64] = np.linalg.norm(sides, axis=1) / 2
+    a, b, c = (mesh.points[mesh.triangles[:, corner]] for corner in range(3))
+    u, v = (b - a).T.astype(np.float64), (c - a).T.astype(np.float64)
+    # By components: np.cross takes several times as long.
+    normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    result: NDArray[np.float64] = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) / 2
     return result
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..core import SurfaceError, spacing_of
 from ..core.geometry import Matrix
-from .field import EPSILON, End, Field
+from .field import EPSILON, FULL, End, Field
 
 #: Most voxels of a refined grid: head, shoulders and couch at 1.5 mm with a layer of 2 mm.
 MOST_VOXELS = 100_000_000
@@ -80,7 +80,8 @@ def _interpolated(values: NDArray[np.int16], axis: int, factor: int) -> NDArray[
 def _averaged(field: Field, ijk_to_ras: Matrix, axis: int, count: int) -> tuple[Field, Matrix]:
     """The field averaged to ``count`` equal cells along an axis, and that grid.
 
-    Cell c of the new grid is index 0 of its own numbering: the origin along the axis becomes 0.
+    Index 0 of the new grid is the first of these cells. Where the scan goes on beyond the field,
+    a cell of air is added: an averaged one may hold the surface.
     """
     moved = np.moveaxis(field.values, axis, 0)
     n = len(moved)
@@ -103,8 +104,10 @@ def _averaged(field: Field, ijk_to_ras: Matrix, axis: int, count: int) -> tuple[
     low, high = field.ends[axis]
     ends = list(field.ends)
     ends[axis] = (None if low is None else -0.5, None if high is None else count - 0.5)
+    beyond = (int(low is None), int(high is None))
+    result = np.pad(result, (beyond, (0, 0), (0, 0)), constant_values=-FULL)
     origin = list(field.origin)
-    origin[axis] = 0
+    origin[axis] = -beyond[0]
     k, j, i = origin
     values = np.ascontiguousarray(np.moveaxis(result, 0, axis))
     return Field(values, (k, j, i), (ends[0], ends[1], ends[2])), matrix

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core import MissingPackageError, Progress, SkinMesh, spacing_of, transform_points
 from ..core.geometry import Matrix
 from .contour import Triangles, is_closed, without_unused
-from .deviation import Deviation, area_mm2, deviation
+from .deviation import SAMPLES, Deviation, area_mm2, deviation
 from .field import Field
 from .untangle import untangled
 
@@ -20,12 +20,14 @@ from .untangle import untangled
 _TRIANGLES_PER_MM = 0.03
 #: The farthest point may be this many times the bound off.
 _MOST = 5
+#: At most this part of the triangles are kept at the first try.
+_FIRST = 0.7
 #: Times that a count is tried before the mesh is left as it is.
 _ATTEMPTS = 5
 #: A surface nearer than this part of the bound could do with fewer triangles.
 _WORTH_ANOTHER = 0.25
-#: How far from a cut's plane a vertex may have come to lie by rounding, mm.
-_ON_PLANE_MM = 1e-3
+#: How far from a cut's plane one of its vertices may have come to lie by collapsing edges, mm.
+_ON_PLANE_MM = 0.03
 
 _INSTALL = (
     "Simplifying a surface needs the package fast-simplification. Install it with "
@@ -47,8 +49,9 @@ def simplified(
     The bound is on the 99th percentile of the two-sided distance to the mesh that was given, with
     no point measured more than five times as far. The figures stand in the result's
     ``processing``. Quadric error metrics (Garland and Heckbert 1997, SIGGRAPH) by
-    fast-simplification. The result is closed, and its triangles are untangled; a mesh that would not stay closed, or would not get smaller, is returned as it is. ``field`` and
-    ``ijk_to_ras``: what the mesh is the contour of; cuts stay exactly on their planes.
+    fast-simplification. The result is closed, and its triangles are untangled; a mesh that would
+    not stay closed, or would not get smaller, is returned as it is. ``field`` and ``ijk_to_ras``:
+    what the mesh is the contour of; cuts stay exactly on their planes.
 
     Raises MissingPackageError where ``triangles`` are asked for without that package; without it a
     deviation is held by leaving the mesh as it is. Raises Cancelled through ``progress``.
@@ -64,7 +67,8 @@ def simplified(
             return mesh
         raise MissingPackageError(_INSTALL) from error
     skin_mm2 = float(area_mm2(mesh)[~mesh.is_cut].sum())
-    count = triangles or int(_TRIANGLES_PER_MM * skin_mm2 / (deviation_mm or 1)) + 100
+    guess = int(_TRIANGLES_PER_MM * skin_mm2 / (deviation_mm or 1)) + 100
+    count = triangles or min(guess, int(_FIRST * given))
     best: tuple[SkinMesh, Deviation] | None = None
     for _ in range(_ATTEMPTS):
         progress.check()
@@ -74,7 +78,7 @@ def simplified(
         if found is None:
             count = int(count * 1.5)
             continue
-        apart = deviation(mesh, found)
+        apart = deviation(mesh, found, min(SAMPLES, 5 * given))
         if deviation_mm is None or triangles is not None:
             return _with_figures(found, given, apart)
         excess = max(apart.p99, apart.max / _MOST) / deviation_mm
