@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +15,27 @@ from .core import (
     OutputError,
     Progress,
     Replacements,
+    SkinMask,
     SkinMesh,
     replacing_together,
     require_writable,
 )
 from .pipeline import DEFAULT_LAYER_MM, JobOptions, JobResult, compute
-from .report import Report, make_report
+from .report import Report, make_report, versions
 from .scan import read
 from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap
 from .segmentation.labelmap import check_grid, write_labelmap
-from .surface import SurfaceOptions, render_views, write
+from .surface import (
+    Provenance,
+    SurfaceOptions,
+    area_cm2,
+    bounds_mm,
+    render_views,
+    sidecar_path,
+    write,
+    write_provenance,
+)
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
@@ -49,26 +59,36 @@ _WRITE = (0.85, 0.15)
 class Outputs:
     """The files to write; None leaves one out.
 
-    ``mesh``: STL, PLY, OBJ or VTP. ``mask``: ``.seg.nrrd`` with the segments Head and Skin
-    (needs slicer-core), else a labelmap. ``report``: JSON. ``preview``: PNG.
+    ``mesh``: STL, PLY, OBJ, VTP, 3MF (needs lib3mf) or glTF; ``ascii``: STL as text;
+    ``provenance``: also a record of how it was made, beside it (``skin.stl.json``). ``mask``:
+    ``.seg.nrrd`` with the segments Head and Skin (needs slicer-core), else a labelmap.
+    ``report``: JSON. ``preview``: PNG.
     """
 
     mesh: Path
     mask: Path | None = None
     report: Path | None = None
     preview: Path | None = None
+    ascii: bool = False
+    provenance: bool = False
+
+    @property
+    def sidecar(self) -> Path | None:
+        """The record of the mesh, None if it was not asked for."""
+        return sidecar_path(self.mesh) if self.provenance else None
 
     def paths(self) -> list[Path]:
         """Those that were asked for."""
-        every = (self.mesh, self.mask, self.report, self.preview)
+        every = (self.mesh, self.sidecar, self.mask, self.report, self.preview)
         return [path for path in every if path is not None]
 
     def absolute(self) -> Outputs:
         """The same files, wherever the process goes meanwhile."""
-        every = (self.mesh, self.mask, self.report, self.preview)
-        mesh, *others = (None if path is None else path.absolute() for path in every)
-        assert mesh is not None
-        return Outputs(mesh, *others)
+        mask, report, preview = (
+            None if path is None else path.absolute()
+            for path in (self.mask, self.report, self.preview)
+        )
+        return replace(self, mesh=self.mesh.absolute(), mask=mask, report=report, preview=preview)
 
 
 def run_job(
@@ -103,8 +123,9 @@ def run_job(
     result = compute(volume, _job_options(options, outputs, layer_mm), rest.part(*_COMPUTE))
     mesh = result.layer or result.head
     warnings = _device_warnings(options.device, result.mask.engine)
+    origin = _provenance(result.mask, mesh, options, layer_mm)
     with replacing_together() as files:
-        missing = _write(volume, result, mesh, outputs, rest.part(*_WRITE), files)
+        missing = _write(volume, result, mesh, origin, outputs, rest.part(*_WRITE), files)
         report = make_report(
             volume,
             result.mask,
@@ -162,7 +183,7 @@ def scan_at(path: Path, series: str | None = None) -> Load:
 def _check(outputs: Outputs, layer_mm: float | None) -> None:
     """Find out now what would only fail after minutes of computing."""
     SurfaceOptions(layer_mm=layer_mm)
-    check_surface(outputs.mesh)
+    check_surface(outputs.mesh, ascii=outputs.ascii)
     for path in outputs.paths():
         require_writable(path)
     if outputs.mask is None:
@@ -186,6 +207,28 @@ def _job_options(options: SegmentOptions, outputs: Outputs, layer_mm: float | No
     )
 
 
+def _provenance(
+    mask: SkinMask, mesh: SkinMesh, options: SegmentOptions, layer_mm: float | None
+) -> Provenance:
+    """Without the model's option, which may be a path; ``model`` says which one it was."""
+    return Provenance(
+        mask.engine,
+        versions(),
+        mask.model,
+        options={
+            "engine": options.engine,
+            "level_hu": options.level_hu,
+            **asdict(SurfaceOptions(layer_mm=layer_mm)),
+        },
+        measures={
+            "volume_ml": round(mesh.volume_ml, 3),
+            "area_cm2": round(area_cm2(mesh), 3),
+            "bounds_ras_mm": bounds_mm(mesh),
+            **mesh.processing,
+        },
+    )
+
+
 def _device_warnings(device: str, engine: str) -> tuple[str, ...]:
     if device in ("auto", "cpu") or engine in GPU_ENGINES:
         return ()
@@ -196,14 +239,18 @@ def _write(
     volume: CTVolume,
     result: JobResult,
     mesh: SkinMesh,
+    origin: Provenance,
     outputs: Outputs,
     progress: Progress,
     files: Replacements,
 ) -> dict[Path, str]:
     """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
-        with files.add(outputs.mesh) as temporary:
-            write(mesh, temporary)
+        with files.add(outputs.mesh) as written:
+            write(mesh, written, ascii=outputs.ascii)
+        if outputs.sidecar is not None:
+            with files.add(outputs.sidecar) as temporary:
+                write_provenance(origin, mesh, written, temporary)
         progress.update(0.5)
         if outputs.mask is not None:
             with files.add(outputs.mask) as temporary:

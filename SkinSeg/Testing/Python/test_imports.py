@@ -31,7 +31,10 @@ MAY_IMPORT = {
     "widgets": {"core", "mrml", "worker"},
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
-DOOR = {"cli", "cli_evaluate", "cli_models", "cli_train", "job", "report", "terminal"}
+DOOR = {
+    *("arguments", "cli", "cli_check", "cli_evaluate", "cli_models", "cli_train"),
+    *("job", "report", "terminal"),
+}
 
 #: Packages and the folders that may import them.
 ONLY_IN = {
@@ -44,11 +47,13 @@ ONLY_IN = {
     "PySide6": set(),
     "trame": set(),
     "matplotlib": {"training"},
+    "igl": {"surface"},
+    "lib3mf": {"surface"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    "matplotlib",
+    *("matplotlib", "igl", "lib3mf"),
 }
 
 
