@@ -6,16 +6,22 @@ Exit codes: 0 done, 1 failed or cancelled, 2 bad usage.
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_evaluate, cli_models, cli_train
+from . import __version__, cli_evaluate, cli_mesh, cli_models, cli_train
+from .cli_types import (
+    SURFACES,
+    device,
+    ending,
+    number,
+    surface_arguments,
+    surface_options,
+)
 
 if TYPE_CHECKING:
     from .job import Load, Outputs
@@ -92,50 +98,48 @@ def build_parser() -> argparse.ArgumentParser:
     )
     engine.add_argument("--model", metavar="MODEL", help="the network's model: a name, or a folder")
     engine.add_argument(
-        "--level", type=_number, metavar="HU", help="grey value of the skin; default: found"
+        "--level", type=number, metavar="HU", help="grey value of the skin; default: found"
     )
     engine.add_argument(
         "--device",
-        type=_device,
+        type=device,
         default="auto",
         help="auto, cpu, cuda, cuda:N or mps, for engines that can use a GPU; default: auto",
     )
-    engine.add_argument(
-        "--layer",
-        type=_thickness,
-        metavar="MM",
-        help="write the outer MM mm of the head as a shell, not the solid head",
-    )
+    surface = surface_arguments()
 
     parser = argparse.ArgumentParser(prog="skinseg", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"skinseg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     segment = commands.add_parser(
-        "segment", parents=[common, engine], help="from a scan to a surface", description=_ABOUT
+        "segment",
+        parents=[common, engine, surface],
+        help="from a scan to a surface",
+        description=_ABOUT,
     )
     segment.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
     segment.add_argument(
         "-o",
         "--output",
-        type=_ending(".stl", ".ply", ".obj", ".vtp"),
+        type=ending(*SURFACES),
         required=True,
         metavar="FILE",
-        help="surface to write: .stl, .ply, .obj or .vtp, in mm, LPS",
+        help=f"surface to write: {', '.join(SURFACES)}, in mm, LPS",
     )
     segment.add_argument(
         "--mask",
-        type=_ending(".nrrd", ".nii.gz", ".nii", ".mha"),
+        type=ending(".nrrd", ".nii.gz", ".nii", ".mha"),
         metavar="FILE",
         help="mask to write: .seg.nrrd (segments Head and Skin; needs slicer-core), or a labelmap "
         ".nrrd, .nii.gz, .mha (1 head; with --layer 2 its outer layer)",
     )
     segment.add_argument(
-        "--json", type=_ending(".json"), metavar="FILE", help="report to write as JSON"
+        "--json", type=ending(".json"), metavar="FILE", help="report to write as JSON"
     )
     segment.add_argument(
         "--preview",
-        type=_ending(".png"),
+        type=ending(".png"),
         metavar="FILE",
         help="picture to write: front, left, back and below",
     )
@@ -149,7 +153,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        parents=[common, engine],
+        parents=[common, engine, surface],
         help="the whole job, on a made head if no scan is given",
         description="Write skin.stl, skin.png and report.json for a made head, or for INPUT.",
     )
@@ -164,6 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     cli_evaluate.add_parser(commands)
+    cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
     cli_train.add_parser(commands)
     return parser
@@ -214,14 +219,16 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: f
         options = replace(options, model=chosen.model)
     with watched(sys.stderr) as progress:
         report, written = run_job(
-            load, outputs, progress, options, layer_mm=chosen.layer, load_share=load_share
+            load,
+            outputs,
+            progress,
+            options,
+            layer_mm=chosen.layer,
+            load_share=load_share,
+            surface=surface_options(chosen),
         )
         chosen.written = True  # before Ctrl-C means anything again
-    print(report.as_text())
-    for path in written:
-        print(f"Wrote {path}")
-    for warning in report.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    report.show(written)
 
 
 def _info(chosen: argparse.Namespace) -> None:
@@ -232,40 +239,6 @@ def _info(chosen: argparse.Namespace) -> None:
     with watched(sys.stderr) as progress:
         volume = scan_at(chosen.input, chosen.series)(progress)
     print(scan_text(volume), end="")
-
-
-def _ending(*endings: str) -> Callable[[str], Path]:
-    """An argument type: a path that ends in one of ``endings``."""
-
-    def path(text: str) -> Path:
-        if not text.lower().endswith(endings):
-            raise argparse.ArgumentTypeError(f"{text!r} must end in {', '.join(endings)}")
-        return Path(text)
-
-    return path
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return value
-
-
-def _device(text: str) -> str:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N, mps")
-    return text
-
-
-def _thickness(text: str) -> float:
-    value = _number(text)
-    if not 0.2 <= value <= 50:
-        raise argparse.ArgumentTypeError(f"{text} mm is out of range: 0.2 to 50")
-    return value
 
 
 if __name__ == "__main__":

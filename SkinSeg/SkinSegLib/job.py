@@ -15,6 +15,7 @@ from .core import (
     OutputError,
     Progress,
     Replacements,
+    SkinMask,
     SkinMesh,
     replacing_together,
     require_writable,
@@ -29,11 +30,16 @@ from .surface import SurfaceOptions, render_views, write
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
+#: Makes the mask of a scan that was loaded.
+Given = Callable[[CTVolume], SkinMask]
 
 #: Labels in a plain labelmap, which cannot hold overlapping segments as .seg.nrrd does.
 HEAD_LABEL, LAYER_LABEL = 1, 2
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
+
+#: In place of an engine's name, where the mask was made elsewhere.
+GIVEN = "none, the mask was given"
 
 #: Engines that can compute on a GPU.
 GPU_ENGINES: frozenset[str] = frozenset({"network"})
@@ -79,14 +85,17 @@ def run_job(
     *,
     layer_mm: float | None = None,
     load_share: float = READ_SHARE,
+    surface: SurfaceOptions | None = None,
+    given: Given | None = None,
 ) -> tuple[Report, tuple[Path, ...]]:
     """Do the whole job; at the end either every output that was asked for is there, or none.
 
     ``load`` gets a Progress and returns the scan; ``load_share`` (0..1) is how much of the whole
     job that is, for the progress. ``layer_mm``: None for the solid head as the mesh, else the
-    thickness of its layer in mm. Returns the report and the files written, named as in
-    ``outputs``. The one exception is the preview: where the machine lacks the graphics library,
-    the rest is written and the report's ``warnings`` say why.
+    thickness of its layer in mm. ``surface``: how the surface is made, but for its layer.
+    ``given``: what makes the mask instead of a segmentation. Returns the report and the files
+    written, named as in ``outputs``. The one exception is the preview: where the machine lacks the
+    graphics library, the rest is written and the report's ``warnings`` say why.
 
     Raises OutputError before anything is computed if an output could not be written, and whatever
     the parts raise: SkinSegError, or Cancelled, which only comes before ``progress.finish()``:
@@ -100,7 +109,9 @@ def run_job(
     if outputs.mask is not None and not _is_segmentation(outputs.mask):
         check_grid(outputs.mask, volume.ijk_to_ras, volume.voxels.shape)
     rest = progress.part(load_share, 1.0 - load_share)
-    result = compute(volume, _job_options(options, outputs, layer_mm), rest.part(*_COMPUTE))
+    mask = None if given is None else given(volume)
+    job = _job_options(options, surface or SurfaceOptions(), outputs, layer_mm)
+    result = compute(volume, job, rest.part(*_COMPUTE), mask=mask)
     mesh = result.layer or result.head
     warnings = _device_warnings(options.device, result.mask.engine)
     with replacing_together() as files:
@@ -159,6 +170,31 @@ def scan_at(path: Path, series: str | None = None) -> Load:
     return load
 
 
+def mask_at(
+    path: Path,
+    segment: str | None = None,
+    label: int | None = None,
+    level_hu: float | None = None,
+) -> Given:
+    """What puts the mask in a file onto a scan; see :func:`SkinSegLib.scan.masks.read_mask`.
+
+    ``level_hu``: grey value of the skin, None to find it in the scan.
+    """
+
+    def mask_of(volume: CTVolume) -> SkinMask:
+        from .scan.masks import onto_scan, read_mask
+        from .segmentation.findings import cut_faces
+        from .segmentation.level import find_level
+
+        level = find_level(volume, level_hu)
+        voxels = onto_scan(*read_mask(path, segment, label), volume)
+        half = (level.tissue - level.air) / 2
+        cuts = cut_faces(voxels, volume.spacing)
+        return SkinMask(voxels, volume.ijk_to_ras, GIVEN, level.skin, half, cuts)
+
+    return mask_of
+
+
 def _check(outputs: Outputs, layer_mm: float | None) -> None:
     """Find out now what would only fail after minutes of computing."""
     SurfaceOptions(layer_mm=layer_mm)
@@ -175,11 +211,14 @@ def _check(outputs: Outputs, layer_mm: float | None) -> None:
         check_labelmap(outputs.mask)
 
 
-def _job_options(options: SegmentOptions, outputs: Outputs, layer_mm: float | None) -> JobOptions:
+def _job_options(
+    options: SegmentOptions, surface: SurfaceOptions, outputs: Outputs, layer_mm: float | None
+) -> JobOptions:
     """Only what the outputs need: a labelmap has a layer if one was asked for, .seg.nrrd always."""
     segments = outputs.mask is not None and _is_segmentation(outputs.mask)
     return JobOptions(
         options,
+        surface,
         DEFAULT_LAYER_MM if layer_mm is None else layer_mm,
         layer_voxels=segments or (outputs.mask is not None and layer_mm is not None),
         layer_mesh=layer_mm is not None,

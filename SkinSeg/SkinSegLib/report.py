@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -44,7 +45,7 @@ class Report:
     different. ``findings``: the severest first. ``triangles`` and ``closed`` are those of the mesh
     that was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
-    ``warnings``: what was asked for and could not be done.
+    ``warnings``: what was asked for and could not be done. ``processing``: see SkinMesh.
     """
 
     engine: str
@@ -60,6 +61,7 @@ class Report:
     layer_mm: float | None = None
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
+    processing: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> str:
         """The report as JSON text; a finding's position is in RAS mm."""
@@ -71,6 +73,7 @@ class Report:
             "layer_mm": self.layer_mm,
             "triangles": self.triangles,
             "closed": self.closed,
+            "processing": {name: round(value, 4) for name, value in self.processing.items()},
             "findings": [_finding_as_dict(finding) for finding in self.findings],
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
@@ -91,7 +94,7 @@ class Report:
             ("Engine", self._engine()),
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
-            ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
+            ("Surface", f"{what}, {self.triangles} triangles, {shape}{self._processing()}"),
             *finding_rows(self.findings),
             *(("Warning", warning) for warning in self.warnings),
             ("Time", f"{sum(self.seconds.values()):.1f} s: {_stages(self.seconds)}"),
@@ -100,11 +103,32 @@ class Report:
         ]
         return table(rows) + f"\n{NOTICE}\n"
 
+    def show(self, written: Iterable[Path]) -> None:
+        """Print the report, the files ``written``, and warnings to the standard error stream."""
+        print(self.as_text())
+        for path in written:
+            print(f"Wrote {path}")
+        for warning in self.warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
+
     def _engine(self) -> str:
         if not self.model:
             return self.engine
         name, version, sha256 = (self.model[key] for key in ("name", "version", "sha256"))
         return f"{self.engine}, model {name} {version} (SHA-256 {sha256[:12]}...)"
+
+    def _processing(self) -> str:
+        """What smoothing and simplification did to the surface."""
+        done = self.processing
+        text = ""
+        if "smoothing_bound_mm" in done:
+            text += f"; smoothed by at most {done['smoothing_bound_mm']:.2g} mm"
+        if "deviation_p99_mm" in done:
+            text += (
+                f"; simplified from {done['triangles_before']:.0f} triangles, which took 99% of it "
+                f"{done['deviation_p99_mm']:.3f} mm at most, all {done['deviation_max_mm']:.2f} mm"
+            )
+        return text
 
     def _level(self) -> str:
         kinds = {finding.kind for finding in self.findings}
@@ -146,6 +170,7 @@ def make_report(
         layer_mm=layer_mm,
         warnings=warnings,
         model=mask.model,
+        processing=written.processing,
     )
 
 
