@@ -42,7 +42,8 @@ class Report:
     value taken for the skin, in the scan's own units, HU only where no finding says that they are
     not. ``volume_ml``: of the solid head, enclosed by its mesh; counted in voxels it is a little
     different. ``findings``: the severest first. ``triangles`` and ``closed`` are those of the mesh
-    that was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
+    that was written: the solid head, or its layer of ``layer_mm`` mm. ``finish``: what was asked to
+    be done to it (FinishOptions), ``done``: what was done, in sentences. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
     ``warnings``: what was asked for and could not be done.
     """
@@ -60,10 +61,16 @@ class Report:
     layer_mm: float | None = None
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
+    finish: Mapping[str, Any] = field(default_factory=dict)
+    done: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The report as JSON text; a finding's position is in RAS mm."""
-        content = {
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What :meth:`as_json` writes."""
+        return {
             "engine": self.engine,
             "model": dict(self.model) or None,
             "level_hu": round(self.level_hu, 2),
@@ -71,6 +78,7 @@ class Report:
             "layer_mm": self.layer_mm,
             "triangles": self.triangles,
             "closed": self.closed,
+            "finish": {**self.finish, "done": list(self.done)} if self.finish else None,
             "findings": [_finding_as_dict(finding) for finding in self.findings],
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
@@ -79,7 +87,6 @@ class Report:
             "warnings": list(self.warnings),
             "notice": NOTICE,
         }
-        return json.dumps(content, indent=2) + "\n"
 
     def as_text(self) -> str:
         """The report for people, on one screen."""
@@ -92,6 +99,7 @@ class Report:
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
             ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
+            *(("Finish", sentence) for sentence in self.done),
             *finding_rows(self.findings),
             *(("Warning", warning) for warning in self.warnings),
             ("Time", f"{sum(self.seconds.values()):.1f} s: {_stages(self.seconds)}"),
@@ -121,12 +129,14 @@ def make_report(
     seconds: Mapping[str, float],
     *,
     layer_mm: float | None = None,
+    finish: Mapping[str, Any] | None = None,
+    done: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
 ) -> Report:
     """Gather the figures of a finished job.
 
     ``head``: the solid head; ``written``: the mesh in the file, which is ``head`` or its layer of
-    ``layer_mm`` mm.
+    ``layer_mm`` mm, after ``finish`` (see Report).
     """
     known = facts(volume)
     # Beside the notes only the segmentation judges the scan: two judges could contradict.
@@ -146,6 +156,8 @@ def make_report(
         layer_mm=layer_mm,
         warnings=warnings,
         model=mask.model,
+        finish=dict(finish or {}),
+        done=done,
     )
 
 

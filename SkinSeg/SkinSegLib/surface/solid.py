@@ -95,7 +95,8 @@ class CutPlane:
     def distance(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         """Signed distance in mm of points (n, 3), positive on the side that is kept."""
         normal = np.asarray(self.normal_ras)
-        return np.asarray(points, np.float64) @ normal - float(np.dot(normal, self.origin_ras))
+        offset = float(np.dot(normal, self.origin_ras))
+        return np.asarray(np.asarray(points, np.float64) @ normal - offset, np.float64)
 
 
 def cut_below(mesh: SkinMesh, *planes: CutPlane, only_largest: bool = True) -> SkinMesh:

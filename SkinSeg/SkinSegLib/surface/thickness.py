@@ -17,8 +17,9 @@ from .colors import colored
 DEFAULT_LIMIT_MM = 30.0
 #: Fixed, so that the colours of two patients compare.
 DEFAULT_RANGE_MM = (0.0, 20.0)
-#: The triangles whose centres are nearest are measured to exactly; of the others none is nearer
-#: (on voxels of 0.5 x 0.5 x 3 mm one in a thousand vertices is off, by 0.02 mm at most).
+#: So many triangles, those whose centres are nearest, are measured to exactly. Another one may be
+#: nearer where triangles are long: measured on a ball, never on cubic voxels, by up to 0.004 mm on
+#: voxels of 0.5 x 0.5 x 3 mm, and by up to 0.05 mm on slices of 5 mm.
 _CANDIDATES = 8
 _CHUNK = 50_000
 
@@ -175,7 +176,7 @@ def _to_triangles(places: Floats, corners: Floats) -> Floats:
         within &= _dot(np.cross(end - start, places - start), normal) >= 0
     height = _dot(places - a, normal)[within] ** 2 / square[within]
     nearest[within] = height
-    return np.sqrt(nearest)
+    return np.asarray(np.sqrt(nearest), np.float64)
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
@@ -189,6 +190,6 @@ def _vertex_areas(mesh: SkinMesh) -> Floats:
     areas = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
-    return np.bincount(
-        triangles.ravel(), weights=np.repeat(areas / 6.0, 3), minlength=len(mesh.points)
-    )
+    weights = np.repeat(areas / 6.0, 3)
+    result = np.bincount(triangles.ravel(), weights=weights, minlength=len(mesh.points))
+    return result.astype(np.float64)

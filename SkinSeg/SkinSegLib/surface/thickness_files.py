@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core import OutputError, replacing
+from ..core import OutputError, Progress, replacing
+from .colors import viridis
 from .files import read_points
 from .polydata import lps_signs, to_polydata
+from .preview import VertexColors, render_views
 from .thickness import DEFAULT_RANGE_MM, Thickness
 
 THICKNESS_FORMATS = (".ply", ".vtp")
@@ -53,6 +55,28 @@ def check_thickness_format(path: Path | str) -> None:
             f"{Path(path).name}: this kind of file holds no colours that others read. "
             f"Choose a name that ends in {' or '.join(THICKNESS_FORMATS)}."
         )
+
+
+def render_thickness(
+    thickness: Thickness,
+    path: Path | str,
+    range_mm: tuple[float, float] = DEFAULT_RANGE_MM,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a PNG of the coloured mesh from four sides with the scale of its colours in mm.
+
+    Errors as those of :func:`SkinSegLib.surface.render_views`.
+    """
+    low, high = range_mm
+    colors = VertexColors(
+        thickness.colors(range_mm),
+        viridis(),
+        low,
+        high,
+        title="Skin to bone,\nmm",
+        note=f"grey: no bone\nwithin {thickness.limit_mm:g} mm",
+    )
+    return render_views(thickness.mesh, path, progress=progress, colors=colors)
 
 
 def _add_arrays(
