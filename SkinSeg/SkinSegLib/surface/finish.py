@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Progress, SkinMesh, SurfaceError
-from .hole import closed_hollows, with_drain_hole
+from .hole import closed_hollows_ml, with_drain_hole
 from .manifold import require_manifold3d
 from .parts import largest_part, part_of_triangle
 from .solid import MIRRORED, CutPlane, cut_below, mirrored, require_mirrored_name, scaled
@@ -121,12 +121,10 @@ def _cut(mesh: SkinMesh, superior_mm: float) -> tuple[SkinMesh, str]:
 
 def _drained(mesh: SkinMesh, diameter_mm: float) -> tuple[SkinMesh, str]:
     drained = with_drain_hole(mesh, diameter_mm)
-    if drained is mesh:
-        return mesh, (
-            "No drain hole was made: no hollow is closed, the shell is open where it is cut."
-        )
     words = f"Drain hole of {diameter_mm:g} mm at the lowest point of the hollow."
-    left = closed_hollows(drained)
-    if left:
-        words += f" {left} smaller hollow(s) stay closed."
+    if drained is mesh:
+        words = "No drain hole was made: no hollow is closed, a shell is open where it is cut."
+    pockets = closed_hollows_ml(drained)
+    if sum(pockets) >= 0.005:  # else they are crumbs of the grid that hold nothing
+        words += f" Pockets that stay closed: {len(pockets)}, of {sum(pockets):.2f} mL in all."
     return drained, words

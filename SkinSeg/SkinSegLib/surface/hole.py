@@ -16,6 +16,8 @@ from .parts import part_of_triangle, part_volumes_ml
 Vector = tuple[float, float, float]
 
 _DIAMETERS_MM = (0.5, 50.0)
+#: A smaller part of the volume within the outer wall is a pocket, as in an ear, not the hollow.
+_LEAST_HOLLOW = 0.1
 #: A layer is at most 50 mm thick; across a solid head it is more than this.
 _THICKEST_WALL_MM = 60.0
 #: Crossings of a ray closer together than this are one.
@@ -52,7 +54,8 @@ def with_drain_hole(
     point. The hole's wall is marked as cut: it is no skin.
 
     A shell whose hollow is open already, at a cut of the scan or by :func:`cut_below`, needs no
-    hole: without ``at_ras`` it is then returned itself, as is a solid head.
+    hole: without ``at_ras`` it is then returned itself, as is a solid head. So is one with nothing
+    but pockets: a hollow counts from a tenth of the volume within the outer wall on.
 
     Raises SurfaceError if the hole does not fit there (no wall, no hollow behind it, or something
     too close behind), or for a diameter outside 0.5 to 50 mm; MissingPackageError without
@@ -81,16 +84,17 @@ def with_drain_hole(
     return without_coincident(result)
 
 
-def closed_hollows(mesh: SkinMesh) -> int:
-    """How many hollows nothing opens: parts of the surface that are oriented inward."""
-    return int(np.count_nonzero(part_volumes_ml(mesh, part_of_triangle(mesh)) < 0))
+def closed_hollows_ml(mesh: SkinMesh) -> list[float]:
+    """The volume in mL of each hollow that nothing opens (inward parts), the largest first."""
+    volumes = part_volumes_ml(mesh, part_of_triangle(mesh))
+    return sorted((-float(volume) for volume in volumes if volume < 0), reverse=True)
 
 
 def _lowest_of_hollow(mesh: SkinMesh) -> NDArray[np.float64] | None:
-    """The most inferior vertex of the largest closed hollow; None if there is none."""
+    """The most inferior vertex of the closed hollow; None if there are at most pockets."""
     parts = part_of_triangle(mesh)
     volumes = part_volumes_ml(mesh, parts)
-    if not volumes.size or volumes.min() >= 0:
+    if not volumes.size or -volumes.min() < _LEAST_HOLLOW * volumes.max() or volumes.min() >= 0:
         return None
     points = mesh.points[mesh.triangles[parts == volumes.argmin()]].reshape(-1, 3)
     lowest: NDArray[np.float64] = points[points[:, 2].argmin()].astype(np.float64)
