@@ -42,14 +42,17 @@ def require_manifold3d() -> Any:
     return manifold3d
 
 
-def to_body(mesh: SkinMesh) -> Body:
-    """Raises SurfaceError unless the mesh is a closed manifold; see :func:`require_manifold3d`."""
+def to_body(mesh: SkinMesh, points: NDArray[np.float64] | None = None) -> Body:
+    """The mesh as a Body; ``points``, if given, in place of the mesh's own.
+
+    Raises SurfaceError unless the mesh is a closed manifold; see :func:`require_manifold3d`.
+    """
     manifold3d = require_manifold3d()
     original = manifold3d.Manifold.reserve_ids(1)
     count = len(mesh.triangles)
     manifold = manifold3d.Manifold(
         manifold3d.Mesh64(
-            mesh.points.astype(np.float64),
+            mesh.points.astype(np.float64) if points is None else np.ascontiguousarray(points),
             mesh.triangles.astype(np.uint64),
             run_index=np.array([0, 3 * count], np.uint64),
             run_original_id=np.array([original], np.uint32),
@@ -81,7 +84,7 @@ def from_manifold(manifold: Any, source: Body) -> tuple[SkinMesh, NDArray[np.flo
     for original, start, stop in zip(result.run_original_id, runs[:-1], runs[1:], strict=True):
         if int(original) == source.original:
             is_cut[start:stop] = source.mesh.is_cut[face[start:stop]]
-    exact = np.ascontiguousarray(result.vert_properties, dtype=np.float64)[:, :3]
+    exact = np.array(result.vert_properties, dtype=np.float64)[:, :3]
     mesh = SkinMesh(exact.astype(np.float32), triangles, is_cut, is_closed(triangles))
     if not mesh.closed:
         raise SurfaceError(
@@ -91,14 +94,27 @@ def from_manifold(manifold: Any, source: Body) -> tuple[SkinMesh, NDArray[np.flo
     return mesh, exact
 
 
+def found_among(
+    points: NDArray[np.float64], known: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which of the points (n, 3) are, bit by bit, among the known ones (m, 3), and which those are.
+
+    Returns (n,) booleans and (n,) indices, which mean nothing where it is False.
+    """
+    keys = _keys(known)
+    order = np.argsort(keys)
+    place = np.searchsorted(keys[order], _keys(points)).clip(max=len(known) - 1)
+    index = order[place]
+    return (known[index] == points).all(axis=1), index
+
+
 def without_coincident(mesh: SkinMesh) -> SkinMesh:
     """Vertices that rounding has put into the same place become one, and slivers between them go.
 
     A file without indices (STL) holds them as one anyway. Where that would open the mesh, it is
     returned as it is.
     """
-    bits = (mesh.points + np.float32(0)).view(np.uint32).astype(np.uint64)  # -0.0 becomes 0.0
-    keys = np.sort(bits @ _KEYS)
+    keys = np.sort(_keys(mesh.points.astype(np.float64)))
     if (keys[1:] != keys[:-1]).all():
         return mesh  # by far the usual case, and found faster than by sorting rows
     _, first, which = np.unique(mesh.points, axis=0, return_index=True, return_inverse=True)
@@ -115,3 +131,10 @@ def without_coincident(mesh: SkinMesh) -> SkinMesh:
     return SkinMesh(
         mesh.points[used], renumbered[triangles].astype(np.int32), mesh.is_cut[whole], True
     )
+
+
+def _keys(points: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """A number for each point, the same for the same coordinates and in practice only for them."""
+    bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # -0.0 becomes 0.0
+    # The high bits of a float change most: bring them down before mixing.
+    return np.asarray((bits ^ (bits >> np.uint64(29))) @ _KEYS)

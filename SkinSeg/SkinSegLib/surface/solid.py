@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core import OutputError, SkinMesh, SurfaceError
-from .manifold import from_manifold, to_body, without_coincident
+from .manifold import found_among, from_manifold, to_body, without_coincident
 from .parts import largest_part, used_points
 
 #: Must stand in the name of a file that holds a mirrored head, and wherever it is described.
@@ -31,8 +31,9 @@ DIRECTIONS = {
 _AXES = {"R": 0, "A": 1, "S": 2}
 #: A plane within 10 degrees of a direction has no side in that direction.
 _LEAST_COSINE = math.sin(math.radians(10))
-#: What lies this close to a plane counts as on it (float32 at a few hundred mm: 0.00003 mm).
-_ON_PLANE_MM = 1e-4
+#: What lies this close to a plane is put onto it: slivers thinner than float32 can hold (0.00003 mm
+#: at a few hundred mm) would fold when they are rounded.
+_ON_PLANE_MM = 1e-3
 _SCALES = (0.01, 100.0)
 
 
@@ -103,8 +104,8 @@ def cut_below(mesh: SkinMesh, *planes: CutPlane, only_largest: bool = True) -> S
     """Remove what is below one or more planes; the cuts are flat, closed and marked as cut.
 
     A plane that the mesh lies above changes nothing; if none cuts, ``mesh`` itself is returned.
-    Every vertex above the planes stays exactly where it was; those of a cut lie on its plane, as
-    exactly as float32 can say (an axial plane: exactly).
+    Every vertex more than 0.001 mm above the planes stays exactly where it was; those of a cut lie
+    on its plane, as exactly as float32 can say (an axial plane: exactly).
 
     ``only_largest``: where a cut divides the head from shoulders or a hand, only the part with the
     largest volume stays, with its hollows. A part that was separate before the cut goes too.
@@ -112,21 +113,11 @@ def cut_below(mesh: SkinMesh, *planes: CutPlane, only_largest: bool = True) -> S
     Raises SurfaceError if nothing would be left, or the mesh is not closed; MissingPackageError
     without manifold3d.
     """
-    cutting = [plane for plane in planes if _cuts(mesh, plane)]
-    if not cutting:
-        return mesh
-    body = to_body(mesh)
-    manifold = body.manifold
-    for plane in cutting:
-        offset = float(np.dot(plane.normal_ras, plane.origin_ras))
-        manifold = manifold.trim_by_plane(plane.normal_ras, offset)
-        if manifold.is_empty():
-            raise SurfaceError("The cuts would leave nothing of the surface. Move them apart.")
-    result, exact = from_manifold(manifold, body)
-    for plane in cutting:
-        result = _flattened(result, exact, plane)
-    result = without_coincident(result)
-    return largest_part(result) if only_largest else result
+    cut = mesh
+    for plane in planes:
+        if _cuts(cut, plane):
+            cut = _cut(cut, plane)
+    return largest_part(cut) if only_largest and cut is not mesh else cut
 
 
 def scaled(mesh: SkinMesh, factor: float) -> SkinMesh:
@@ -195,17 +186,32 @@ def _cuts(mesh: SkinMesh, plane: CutPlane) -> bool:
     return bool(distance.size and distance.min() < -_ON_PLANE_MM)
 
 
-def _flattened(mesh: SkinMesh, exact: NDArray[np.float64], plane: CutPlane) -> SkinMesh:
-    """The vertices on a plane put onto it before they are rounded, ``exact`` being unrounded."""
-    distance = plane.distance(exact)
-    on_plane = np.abs(distance) < _ON_PLANE_MM
+def _cut(mesh: SkinMesh, plane: CutPlane) -> SkinMesh:
+    """The part above a plane that cuts the mesh, closed."""
+    # In the plane's own axes, where "on the plane" is exactly 0 whatever way it is tilted.
+    origin, axes = np.asarray(plane.origin_ras), _axes_of(plane)
+    points = (mesh.points.astype(np.float64) - origin) @ axes
+    points[np.abs(points[:, 2]) <= _ON_PLANE_MM, 2] = 0.0
+    body = to_body(mesh, points)
+    result, exact = from_manifold(body.manifold.trim_by_plane((0.0, 0.0, 1.0), 0.0), body)
+    on_plane = np.abs(exact[:, 2]) < _ON_PLANE_MM / 2
+    exact[on_plane, 2] = 0.0
+    ras = (origin + exact @ axes.T).astype(np.float32)
+    same, index = found_among(exact, points)
+    same &= ~on_plane
+    ras[same] = mesh.points[index[same]]
+    is_cut = result.is_cut | on_plane[result.triangles].all(axis=1)
+    return without_coincident(replace(result, points=ras, is_cut=is_cut))
+
+
+def _axes_of(plane: CutPlane) -> NDArray[np.float64]:
+    """Three perpendicular unit vectors as columns, the third being the plane's normal."""
     normal = np.asarray(plane.normal_ras)
-    points = mesh.points.copy()
-    points[on_plane] = exact[on_plane] - distance[on_plane, None] * normal
-    along = np.abs(normal)
-    if along.max() == 1.0:
-        points[on_plane, int(along.argmax())] = plane.origin_ras[int(along.argmax())]
-    return replace(mesh, points=points)
+    helper = np.zeros(3)
+    helper[int(np.abs(normal).argmin())] = 1.0
+    first = np.cross(helper, normal)
+    first /= np.linalg.norm(first)
+    return np.column_stack([first, np.cross(normal, first), normal])
 
 
 def _centre(mesh: SkinMesh) -> NDArray[np.float64]:

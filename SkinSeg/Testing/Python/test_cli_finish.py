@@ -95,7 +95,9 @@ def test_mirrored(scan: Path, tmp_path: Path) -> None:
     assert body.bounds == pytest.approx(plain.bounds, abs=1e-3)
     slab = [np.abs(mesh.vertices[:, 1] + 5) < 3 for mesh in (plain, body)]
     middle = plain.bounds[:, 0].mean()
-    ear = [mesh.vertices[rows][:, 0] - middle for mesh, rows in zip((plain, body), slab)]
+    ear = [
+        mesh.vertices[rows][:, 0] - middle for mesh, rows in zip((plain, body), slab, strict=True)
+    ]
     assert ear[0].mean() == pytest.approx(-ear[1].mean(), abs=0.1)
     assert abs(ear[0].mean()) > 1
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command import LIBRARY
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from shapes import as_trimesh, ball, box, inverted, joined, shell
 from SkinSegLib.core import MissingPackageError, OutputError, SkinMesh, SurfaceError
@@ -77,7 +77,8 @@ def test_a_cut_is_flat_closed_and_marked_and_nothing_else_moves():
     offset=st.floats(-70, 70),
     seed=st.integers(0, 2**16),
 )
-@settings(max_examples=40, deadline=None)
+@example(normal=(0.5, 0.0, 5.960464477539063e-08), offset=0.0, seed=0)
+@settings(max_examples=60, deadline=None)
 def test_any_plane_through_a_rough_ball(normal, offset, seed):
     assume(np.linalg.norm(normal) > 0.1)
     head = ball(80.0, (150, -200, 90), subdivisions=3)
@@ -90,7 +91,7 @@ def test_any_plane_through_a_rough_ball(normal, offset, seed):
     assert_sound(cut)
     assert np.abs(plane.distance(cut_points(cut))).max() < 1e-4
     assert plane.distance(cut.points).min() > -1e-4
-    kept = head.points[plane.distance(head.points) > 1e-4]
+    kept = head.points[plane.distance(head.points) > 1.1e-3]
     assert rows(kept) <= rows(cut.points)
     other = cut_below(head, plane.turned(), only_largest=False)
     assert cut.volume_ml + other.volume_ml == pytest.approx(head.volume_ml, rel=1e-5)
