@@ -18,6 +18,8 @@ Vector = tuple[float, float, float]
 _DIAMETERS_MM = (0.5, 50.0)
 #: A smaller part of the volume within the outer wall is a pocket, as in an ear, not the hollow.
 _LEAST_HOLLOW = 0.1
+#: What is no more than this above the lowest point is as low.
+_GROUND_MM = 0.1
 #: A layer is at most 50 mm thick; across a solid head it is more than this.
 _THICKEST_WALL_MM = 60.0
 #: Crossings of a ray closer together than this are one.
@@ -97,7 +99,9 @@ def _lowest_of_hollow(mesh: SkinMesh) -> NDArray[np.float64] | None:
     if not volumes.size or -volumes.min() < _LEAST_HOLLOW * volumes.max() or volumes.min() >= 0:
         return None
     points = mesh.points[mesh.triangles[parts == volumes.argmin()]].reshape(-1, 3)
-    lowest: NDArray[np.float64] = points[points[:, 2].argmin()].astype(np.float64)
+    # On a flat ground the middle of it, not its edge.
+    ground = points[points[:, 2] <= points[:, 2].min() + _GROUND_MM].astype(np.float64)
+    lowest: NDArray[np.float64] = ground[((ground - ground.mean(axis=0)) ** 2).sum(axis=1).argmin()]
     return lowest
 
 

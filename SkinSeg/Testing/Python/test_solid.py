@@ -11,7 +11,7 @@ import pytest
 from command import LIBRARY
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from shapes import as_trimesh, ball, box, inverted, joined, shell
+from shapes import as_mesh, as_trimesh, ball, box, inverted, joined, shell
 from SkinSegLib.core import MissingPackageError, OutputError, SkinMesh, SurfaceError
 from SkinSegLib.surface import (
     CutPlane,
@@ -357,6 +357,15 @@ def test_a_drain_hole_goes_through_the_lowest_wall_only(diameter):
     assert gone == pytest.approx(np.pi * diameter**2 / 4 * 2 / 1000, rel=0.02)
     far = hollow.points[hollow.points[:, 2] > -70]
     assert rows(far) <= rows(drained.points)
+
+
+def test_on_a_flat_ground_the_hole_is_in_its_middle():
+    ground = joined(box((0, 0, 0), (60, 60, 60)), inverted(box((4, 4, 4), (56, 56, 56))))
+    # A box has vertices at its corners only: the nearest to the middle of a finer one is there.
+    fine = as_mesh(as_trimesh(ground).subdivide_to_size(8.0))
+    wall = cut_points(with_drain_hole(fine, 5.0))
+    assert wall[:, :2].mean(axis=0) == pytest.approx([30, 30], abs=6)
+    assert wall[:, 2].max() < 6
 
 
 def test_a_drain_hole_where_the_user_wants_it():
