@@ -9,16 +9,17 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_evaluate, cli_mesh, cli_models, cli_train
-from .cli_types import (
+from . import __version__, cli_evaluate, cli_mesh, cli_models, cli_thickness, cli_train
+from .cli_arguments import (
     SURFACES,
-    device,
+    check_finish,
     ending,
-    number,
+    engine_arguments,
+    finish_options,
+    segment_options,
     surface_arguments,
     surface_options,
 )
@@ -89,23 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--series", help="DICOM: series number, #n for the n-th one, or its UID")
     common.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
-    engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument(
-        "--engine",
-        choices=("auto", "network", "threshold"),
-        default="auto",
-        help="default: the best there is",
-    )
-    engine.add_argument("--model", metavar="MODEL", help="the network's model: a name, or a folder")
-    engine.add_argument(
-        "--level", type=number, metavar="HU", help="grey value of the skin; default: found"
-    )
-    engine.add_argument(
-        "--device",
-        type=device,
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or mps, for engines that can use a GPU; default: auto",
-    )
+    engine = engine_arguments()
     surface = surface_arguments()
 
     parser = argparse.ArgumentParser(prog="skinseg", description=_ABOUT)
@@ -170,13 +155,18 @@ def build_parser() -> argparse.ArgumentParser:
     cli_evaluate.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
+    cli_thickness.add_parser(commands, [common, engine])
     cli_train.add_parser(commands)
     return parser
 
 
 def _check_input(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     """What argparse cannot tell by itself: two arguments that do not go together."""
-    if chosen.run not in (_segment, _demo):
+    if chosen.run not in (_segment, _demo, cli_mesh.run):
+        return
+    named = () if chosen.run is _demo else (chosen.output, chosen.preview)
+    check_finish(parser, chosen, named)
+    if chosen.run is cli_mesh.run:
         return
     if chosen.input is None:
         if chosen.series is not None:
@@ -202,21 +192,26 @@ def _demo(chosen: argparse.Namespace) -> None:
     share = PHANTOM_SHARE
     if chosen.input is not None:
         load, share = scan_at(chosen.input, chosen.series), READ_SHARE
+    name = "skin"
+    if chosen.mirror is not None:
+        from .surface import MIRRORED
+
+        name = f"skin-{MIRRORED}"
     with made_folder(chosen.output) as folder:
         outputs = Outputs(
-            mesh=folder / "skin.stl", report=folder / "report.json", preview=folder / "skin.png"
+            mesh=folder / f"{name}.stl",
+            report=folder / "report.json",
+            preview=folder / f"{name}.png",
         )
         _run(load, outputs, chosen, share)
 
 
 def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: float) -> None:
     from .job import run_job
-    from .segmentation import SegmentOptions
     from .terminal import watched
 
-    options = SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device)
-    if chosen.model is not None:
-        options = replace(options, model=chosen.model)
+    options = segment_options(chosen)
+    finish = finish_options(chosen)
     with watched(sys.stderr) as progress:
         report, written = run_job(
             load,
@@ -224,6 +219,7 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: f
             progress,
             options,
             layer_mm=chosen.layer,
+            finish=finish,
             load_share=load_share,
             surface=surface_options(chosen),
         )

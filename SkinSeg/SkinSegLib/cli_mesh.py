@@ -6,7 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from .cli_types import SURFACES, ending, number, surface_arguments, surface_options
+from .cli_arguments import (
+    SURFACES,
+    ending,
+    finish_options,
+    number,
+    surface_arguments,
+    surface_options,
+)
 
 _ABOUT = (
     "The closed surface of a mask that was made elsewhere: a Slicer segmentation (.seg.nrrd) or a "
@@ -61,6 +68,7 @@ def run(chosen: argparse.Namespace) -> None:
             outputs,
             progress,
             layer_mm=chosen.layer,
+            finish=finish_options(chosen),
             load_share=READ_SHARE,
             surface=surface_options(chosen),
             given=mask_at(chosen.mask, chosen.segment, chosen.label, chosen.level),

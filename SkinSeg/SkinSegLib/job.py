@@ -17,6 +17,7 @@ from .core import (
     Replacements,
     SkinMask,
     SkinMesh,
+    SurfaceError,
     replacing_together,
     require_writable,
 )
@@ -26,7 +27,7 @@ from .scan import read
 from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap
 from .segmentation.labelmap import check_grid, write_labelmap
-from .surface import SurfaceOptions, render_views, write
+from .surface import FinishOptions, SurfaceOptions, finished, render_views, write
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
@@ -84,6 +85,7 @@ def run_job(
     options: SegmentOptions | None = None,
     *,
     layer_mm: float | None = None,
+    finish: FinishOptions | None = None,
     load_share: float = READ_SHARE,
     surface: SurfaceOptions | None = None,
     given: Given | None = None,
@@ -92,7 +94,8 @@ def run_job(
 
     ``load`` gets a Progress and returns the scan; ``load_share`` (0..1) is how much of the whole
     job that is, for the progress. ``layer_mm``: None for the solid head as the mesh, else the
-    thickness of its layer in mm. ``surface``: how the surface is made, but for its layer.
+    thickness of its layer in mm. ``finish``: what to do to that mesh before it is written; mask and
+    volume stay those of the head. ``surface``: how the surface is made, but for its layer.
     ``given``: what makes the mask instead of a segmentation. Returns the report and the files
     written, named as in ``outputs``. The one exception is the preview: where the machine lacks the
     graphics library, the rest is written and the report's ``warnings`` say why.
@@ -102,9 +105,10 @@ def run_job(
     after it, what is left is to give the finished files their names.
     """
     options = options or SegmentOptions()
+    finish = finish or FinishOptions()
     wanted = outputs.paths()
     outputs = outputs.absolute()
-    _check(outputs, layer_mm)
+    _check(outputs, layer_mm, finish)
     volume = load(progress.part(0.0, load_share))
     if outputs.mask is not None and not _is_segmentation(outputs.mask):
         check_grid(outputs.mask, volume.ijk_to_ras, volume.voxels.shape)
@@ -113,9 +117,14 @@ def run_job(
     job = _job_options(options, surface or SurfaceOptions(), outputs, layer_mm)
     result = compute(volume, job, rest.part(*_COMPUTE), mask=mask)
     mesh = result.layer or result.head
+    done: tuple[str, ...] = ()
+    if finish:
+        with rest.part(_WRITE[0], 0.0).stage("Finish", 1.0) as stage:
+            mesh, done = finished(mesh, finish, stage)
     warnings = _device_warnings(options.device, result.mask.engine)
     with replacing_together() as files:
-        missing = _write(volume, result, mesh, outputs, rest.part(*_WRITE), files)
+        part = rest.part(*_WRITE)
+        missing = _write(volume, result, mesh, outputs, part, files, finish.label)
         report = make_report(
             volume,
             result.mask,
@@ -123,6 +132,8 @@ def run_job(
             mesh,
             progress.seconds,
             layer_mm=layer_mm,
+            finish=finish.as_dict(),
+            done=done,
             warnings=(*warnings, *missing.values()),
         )
         if outputs.report is not None:
@@ -195,9 +206,14 @@ def mask_at(
     return mask_of
 
 
-def _check(outputs: Outputs, layer_mm: float | None) -> None:
+def _check(outputs: Outputs, layer_mm: float | None, finish: FinishOptions) -> None:
     """Find out now what would only fail after minutes of computing."""
     SurfaceOptions(layer_mm=layer_mm)
+    if finish.drain_hole_mm is not None and layer_mm is None:
+        raise SurfaceError(
+            "A drain hole is for a skin layer, not for a solid head. Choose a layer."
+        )
+    finish.check(outputs.mesh, outputs.preview)
     check_surface(outputs.mesh)
     for path in outputs.paths():
         require_writable(path)
@@ -238,6 +254,7 @@ def _write(
     outputs: Outputs,
     progress: Progress,
     files: Replacements,
+    label: str,
 ) -> dict[Path, str]:
     """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
@@ -252,7 +269,7 @@ def _write(
     with progress.stage("Preview", 0.5):
         try:
             with files.add(outputs.preview) as temporary:
-                render_views(mesh, temporary, progress=progress)
+                render_views(mesh, temporary, progress=progress, label=label)
         except MissingPackageError as error:
             return {outputs.preview: str(error)}
     return {}

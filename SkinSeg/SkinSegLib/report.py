@@ -43,7 +43,8 @@ class Report:
     value taken for the skin, in the scan's own units, HU only where no finding says that they are
     not. ``volume_ml``: of the solid head, enclosed by its mesh; counted in voxels it is a little
     different. ``findings``: the severest first. ``triangles`` and ``closed`` are those of the mesh
-    that was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
+    that was written: the solid head, or its layer of ``layer_mm`` mm. ``finish``: what was asked to
+    be done to it (FinishOptions), ``done``: what was done, in sentences. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
     ``warnings``: what was asked for and could not be done. ``processing``: see SkinMesh.
     """
@@ -62,10 +63,16 @@ class Report:
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
     processing: Mapping[str, float] = field(default_factory=dict)
+    finish: Mapping[str, Any] = field(default_factory=dict)
+    done: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The report as JSON text; a finding's position is in RAS mm."""
-        content = {
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What :meth:`as_json` writes."""
+        return {
             "engine": self.engine,
             "model": dict(self.model) or None,
             "level_hu": round(self.level_hu, 2),
@@ -74,6 +81,7 @@ class Report:
             "triangles": self.triangles,
             "closed": self.closed,
             "processing": {name: round(value, 4) for name, value in self.processing.items()},
+            "finish": {**self.finish, "done": list(self.done)} if self.finish else None,
             "findings": [_finding_as_dict(finding) for finding in self.findings],
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
@@ -82,7 +90,6 @@ class Report:
             "warnings": list(self.warnings),
             "notice": NOTICE,
         }
-        return json.dumps(content, indent=2) + "\n"
 
     def as_text(self) -> str:
         """The report for people, on one screen."""
@@ -95,6 +102,7 @@ class Report:
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
             ("Surface", f"{what}, {self.triangles} triangles, {shape}{self._processing()}"),
+            *(("Finish", sentence) for sentence in self.done),
             *finding_rows(self.findings),
             *(("Warning", warning) for warning in self.warnings),
             ("Time", f"{sum(self.seconds.values()):.1f} s: {_stages(self.seconds)}"),
@@ -145,12 +153,14 @@ def make_report(
     seconds: Mapping[str, float],
     *,
     layer_mm: float | None = None,
+    finish: Mapping[str, Any] | None = None,
+    done: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
 ) -> Report:
     """Gather the figures of a finished job.
 
     ``head``: the solid head; ``written``: the mesh in the file, which is ``head`` or its layer of
-    ``layer_mm`` mm.
+    ``layer_mm`` mm, after ``finish`` (see Report).
     """
     known = facts(volume)
     # Beside the notes only the segmentation judges the scan: two judges could contradict.
@@ -171,6 +181,8 @@ def make_report(
         warnings=warnings,
         model=mask.model,
         processing=written.processing,
+        finish=dict(finish or {}),
+        done=done,
     )
 
 

@@ -31,7 +31,10 @@ MAY_IMPORT = {
     "widgets": {"core", "mrml", "worker"},
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
-DOOR = {"cli", "cli_evaluate", "cli_models", "cli_train", "job", "report", "terminal"}
+DOOR = {
+    *("cli", "cli_arguments", "cli_evaluate", "cli_models", "cli_thickness", "cli_train"),
+    *("job", "report", "terminal"),
+}
 
 #: Packages and the folders that may import them.
 ONLY_IN = {
@@ -44,11 +47,12 @@ ONLY_IN = {
     "PySide6": set(),
     "trame": set(),
     "matplotlib": {"training"},
+    "manifold3d": {"surface"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    "matplotlib",
+    *("matplotlib", "manifold3d"),
 }
 
 
