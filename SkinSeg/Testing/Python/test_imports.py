@@ -32,7 +32,15 @@ MAY_IMPORT = {
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
 DOOR = {
-    *("cli", "cli_arguments", "cli_evaluate", "cli_models", "cli_thickness", "cli_train"),
+    *(
+        "cli",
+        "cli_arguments",
+        "cli_evaluate",
+        "cli_mesh",
+        "cli_models",
+        "cli_thickness",
+        "cli_train",
+    ),
     *("job", "report", "terminal"),
 }
 
