@@ -1,6 +1,6 @@
 """The ``skinseg`` command: arguments in, exit code out. Everything heavy is imported when needed.
 
-Exit codes: 0 done, 1 failed or cancelled, 2 bad usage.
+Exit codes: 0 done, 1 failed, cancelled, or checked and not good, 2 bad usage.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_evaluate, cli_mesh, cli_models, cli_thickness, cli_train
+from . import __version__, cli_check, cli_evaluate, cli_mesh, cli_models, cli_thickness, cli_train
 from .cli_arguments import (
-    SURFACES,
+    MESH_ENDINGS,
     check_finish,
     ending,
     engine_arguments,
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_input(parser, chosen)
     _set_up_log(chosen.debug)
     try:
-        chosen.run(chosen)
+        code = chosen.run(chosen)
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and getattr(chosen, "written", False):
             print("Interrupted when all was done; every file is written.", file=sys.stderr)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cancelled = getattr(chosen, "cancelled", "Cancelled; nothing was written.")
         print(_message(error, cancelled), file=sys.stderr)
         return FAILED
-    return DONE
+    return DONE if code is None else int(code)
 
 
 def _message(error: BaseException, cancelled: str) -> str:
@@ -107,10 +107,17 @@ def build_parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "-o",
         "--output",
-        type=ending(*SURFACES),
+        type=ending(*MESH_ENDINGS),
         required=True,
         metavar="FILE",
-        help=f"surface to write: {', '.join(SURFACES)}, in mm, LPS",
+        help="surface to write: .stl, .ply, .obj, .vtp or .3mf (needs lib3mf), in mm, LPS; or "
+        ".glb or .gltf, in m, upright",
+    )
+    segment.add_argument("--ascii", action="store_true", help="write STL as text")
+    segment.add_argument(
+        "--provenance",
+        action="store_true",
+        help="write FILE.json beside the surface: how it was made, and its checksum",
     )
     segment.add_argument(
         "--mask",
@@ -152,6 +159,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"folder for the results, made if missing; default: {DEMO_FOLDER}",
     )
     demo.set_defaults(run=_demo)
+    cli_check.add_parser(commands)
     cli_evaluate.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
@@ -172,17 +180,34 @@ def _check_input(parser: argparse.ArgumentParser, chosen: argparse.Namespace) ->
         if chosen.series is not None:
             parser.error("--series needs an INPUT to choose it from")
     elif chosen.run is _segment:
-        # Two outputs cannot be one file: their endings differ.
-        outputs = (chosen.output, chosen.mask, chosen.json, chosen.preview)
-        if chosen.input.resolve() in [path.resolve() for path in outputs if path]:
+        # But for the record and the report, two outputs cannot be one file: their endings differ.
+        asked = [chosen.output, chosen.mask, chosen.json, chosen.preview]
+        if chosen.provenance:
+            asked.append(Path(f"{chosen.output}.json"))
+        outputs = [path.resolve() for path in asked if path]
+        if chosen.input.resolve() in outputs:
             parser.error("an output is the scan itself; choose another name for it")
+        if len(set(outputs)) < len(outputs):
+            parser.error("two outputs have the same name; choose another one for --json")
 
 
 def _segment(chosen: argparse.Namespace) -> None:
-    from .job import READ_SHARE, Outputs, scan_at
+    from .job import READ_SHARE, scan_at
 
-    outputs = Outputs(chosen.output, chosen.mask, chosen.json, chosen.preview)
-    _run(scan_at(chosen.input, chosen.series), outputs, chosen, READ_SHARE)
+    _run(scan_at(chosen.input, chosen.series), _outputs(chosen), chosen, READ_SHARE)
+
+
+def _outputs(chosen: argparse.Namespace) -> Outputs:
+    from .job import Outputs
+
+    return Outputs(
+        chosen.output,
+        chosen.mask,
+        chosen.json,
+        chosen.preview,
+        ascii=chosen.ascii,
+        provenance=chosen.provenance,
+    )
 
 
 def _demo(chosen: argparse.Namespace) -> None:

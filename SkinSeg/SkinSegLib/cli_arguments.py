@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .segmentation import SegmentOptions
     from .surface import FinishOptions, SurfaceOptions
 
-#: Endings of files that a surface can be written to.
-SURFACES = (".stl", ".ply", ".obj", ".vtp")
+#: Those of SkinSegLib.surface.FORMATS, whose import would make ``--help`` slow; a test compares.
+MESH_ENDINGS = (".stl", ".ply", ".obj", ".vtp", ".3mf", ".glb", ".gltf")
 
 
 def engine_arguments() -> argparse.ArgumentParser:

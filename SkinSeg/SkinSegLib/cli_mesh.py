@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from .cli_arguments import (
-    SURFACES,
+    MESH_ENDINGS,
     ending,
     finish_options,
     number,
@@ -38,10 +38,10 @@ def add_parser(
     parser.add_argument(
         "-o",
         "--output",
-        type=ending(*SURFACES),
+        type=ending(*MESH_ENDINGS),
         required=True,
         metavar="FILE",
-        help=f"surface to write: {', '.join(SURFACES)}, in mm, LPS",
+        help=f"surface to write: {', '.join(MESH_ENDINGS)}, in mm, LPS (glTF: m, upright)",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--segment", metavar="NAME", help="segment of a .seg.nrrd; default: Head")

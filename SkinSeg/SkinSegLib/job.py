@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,22 @@ from .core import (
     require_writable,
 )
 from .pipeline import DEFAULT_LAYER_MM, JobOptions, JobResult, compute
-from .report import Report, make_report
+from .report import Report, make_report, versions
 from .scan import read
 from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap
 from .segmentation.labelmap import check_grid, write_labelmap
-from .surface import FinishOptions, SurfaceOptions, finished, render_views, write
+from .surface import (
+    FinishOptions,
+    Provenance,
+    SurfaceOptions,
+    finished,
+    measures,
+    render_views,
+    sidecar_path,
+    write,
+    write_provenance,
+)
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
@@ -56,26 +66,36 @@ _WRITE = (0.85, 0.15)
 class Outputs:
     """The files to write; None leaves one out.
 
-    ``mesh``: STL, PLY, OBJ or VTP. ``mask``: ``.seg.nrrd`` with the segments Head and Skin
-    (needs slicer-core), else a labelmap. ``report``: JSON. ``preview``: PNG.
+    ``mesh``: STL, PLY, OBJ, VTP, 3MF (needs lib3mf) or glTF; ``ascii``: STL as text;
+    ``provenance``: also a record of how it was made, beside it (``skin.stl.json``). ``mask``:
+    ``.seg.nrrd`` with the segments Head and Skin (needs slicer-core), else a labelmap.
+    ``report``: JSON. ``preview``: PNG.
     """
 
     mesh: Path
     mask: Path | None = None
     report: Path | None = None
     preview: Path | None = None
+    ascii: bool = False
+    provenance: bool = False
+
+    @property
+    def sidecar(self) -> Path | None:
+        """The record of the mesh, None if it was not asked for."""
+        return sidecar_path(self.mesh) if self.provenance else None
 
     def paths(self) -> list[Path]:
         """Those that were asked for."""
-        every = (self.mesh, self.mask, self.report, self.preview)
+        every = (self.mesh, self.sidecar, self.mask, self.report, self.preview)
         return [path for path in every if path is not None]
 
     def absolute(self) -> Outputs:
         """The same files, wherever the process goes meanwhile."""
-        every = (self.mesh, self.mask, self.report, self.preview)
-        mesh, *others = (None if path is None else path.absolute() for path in every)
-        assert mesh is not None
-        return Outputs(mesh, *others)
+        mask, report, preview = (
+            None if path is None else path.absolute()
+            for path in (self.mask, self.report, self.preview)
+        )
+        return replace(self, mesh=self.mesh.absolute(), mask=mask, report=report, preview=preview)
 
 
 def run_job(
@@ -122,9 +142,10 @@ def run_job(
         with rest.part(_WRITE[0], 0.0).stage("Finish", 1.0) as stage:
             mesh, done = finished(mesh, finish, stage)
     warnings = _device_warnings(options.device, result.mask.engine)
+    origin = _provenance(result.mask, mesh, options, job, layer_mm, finish)
     with replacing_together() as files:
         part = rest.part(*_WRITE)
-        missing = _write(volume, result, mesh, outputs, part, files, finish.label)
+        missing = _write(volume, result, mesh, origin, outputs, part, files, finish.label)
         report = make_report(
             volume,
             result.mask,
@@ -214,7 +235,7 @@ def _check(outputs: Outputs, layer_mm: float | None, finish: FinishOptions) -> N
             "A drain hole is for a skin layer, not for a solid head. Choose a layer."
         )
     finish.check(outputs.mesh, outputs.preview)
-    check_surface(outputs.mesh)
+    check_surface(outputs.mesh, ascii=outputs.ascii)
     for path in outputs.paths():
         require_writable(path)
     if outputs.mask is None:
@@ -241,6 +262,29 @@ def _job_options(
     )
 
 
+def _provenance(
+    mask: SkinMask,
+    mesh: SkinMesh,
+    options: SegmentOptions,
+    job: JobOptions,
+    layer_mm: float | None,
+    finish: FinishOptions,
+) -> Provenance:
+    """Without the model's option, which may be a path; ``model`` says which one it was."""
+    return Provenance(
+        mask.engine,
+        versions(),
+        mask.model,
+        options={
+            "engine": options.engine,
+            "level_hu": options.level_hu,
+            **asdict(job.shape if layer_mm is None else job.shell()),
+            **finish.as_dict(),
+        },
+        measures={**measures(mesh).as_dict(), **mesh.processing},
+    )
+
+
 def _device_warnings(device: str, engine: str) -> tuple[str, ...]:
     if device in ("auto", "cpu") or engine in GPU_ENGINES:
         return ()
@@ -251,6 +295,7 @@ def _write(
     volume: CTVolume,
     result: JobResult,
     mesh: SkinMesh,
+    origin: Provenance,
     outputs: Outputs,
     progress: Progress,
     files: Replacements,
@@ -258,8 +303,11 @@ def _write(
 ) -> dict[Path, str]:
     """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
-        with files.add(outputs.mesh) as temporary:
-            write(mesh, temporary)
+        with files.add(outputs.mesh) as written:
+            write(mesh, written, ascii=outputs.ascii)
+        if outputs.sidecar is not None:
+            with files.add(outputs.sidecar) as temporary:
+                write_provenance(origin, mesh, written, temporary)
         progress.update(0.5)
         if outputs.mask is not None:
             with files.add(outputs.mask) as temporary:

@@ -15,6 +15,7 @@ from typing import Any
 from . import __version__
 from .core import CTVolume, Finding, FindingKind, SkinMask, SkinMesh
 from .scan import ScanFacts, facts
+from .surface import measures
 
 NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
 
@@ -46,7 +47,8 @@ class Report:
     that was written: the solid head, or its layer of ``layer_mm`` mm. ``finish``: what was asked to
     be done to it (FinishOptions), ``done``: what was done, in sentences. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
-    ``warnings``: what was asked for and could not be done. ``processing``: see SkinMesh.
+    ``warnings``: what was asked for and could not be done. ``processing``: see SkinMesh;
+    ``measures``: of the mesh that was written (surface.MeshMeasures).
     """
 
     engine: str
@@ -63,6 +65,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
     processing: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
     finish: Mapping[str, Any] = field(default_factory=dict)
     done: tuple[str, ...] = ()
 
@@ -80,6 +83,7 @@ class Report:
             "layer_mm": self.layer_mm,
             "triangles": self.triangles,
             "closed": self.closed,
+            "measures": dict(self.measures),
             "processing": {name: round(value, 4) for name, value in self.processing.items()},
             "finish": {**self.finish, "done": list(self.done)} if self.finish else None,
             "findings": [_finding_as_dict(finding) for finding in self.findings],
@@ -102,6 +106,7 @@ class Report:
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
             ("Surface", f"{what}, {self.triangles} triangles, {shape}{self._processing()}"),
+            ("Size", self._size()),
             *(("Finish", sentence) for sentence in self.done),
             *finding_rows(self.findings),
             *(("Warning", warning) for warning in self.warnings),
@@ -124,6 +129,12 @@ class Report:
             return self.engine
         name, version, sha256 = (self.model[key] for key in ("name", "version", "sha256"))
         return f"{self.engine}, model {name} {version} (SHA-256 {sha256[:12]}...)"
+
+    def _size(self) -> str:
+        size = " x ".join(f"{value:.0f}" for value in self.measures["size_mm"])
+        cut = self.measures["cut_area_cm2"]
+        cuts = f" and {cut:.0f} cm2 where it is cut" if cut else ""
+        return f"{size} mm, {self.measures['skin_area_cm2']:.0f} cm2 of skin{cuts}"
 
     def _processing(self) -> str:
         """What smoothing and simplification did to the surface."""
@@ -181,6 +192,7 @@ def make_report(
         warnings=warnings,
         model=mask.model,
         processing=written.processing,
+        measures=measures(written).as_dict(),
         finish=dict(finish or {}),
         done=done,
     )

@@ -1,15 +1,18 @@
-"""Mask (+ scan) in, closed triangle mesh out, and its files and pictures."""
+"""Mask (+ scan) in, closed triangle mesh out; its files, their records, checks and pictures."""
 
 from .bone import DEFAULT_BONE_HU, bone_level
 from .build import build
-from .files import FORMATS, check_format, read_points, write
+from .check import MeshCheck, check
+from .files import FORMATS, check_format, read_mesh, read_points, write
 from .finish import MIRRORS, FinishOptions, finished
 from .hole import with_drain_hole
 from .layer import layer_voxels
 from .measures import MeshMeasures, measures
+from .names import safe_file_name
 from .options import SurfaceOptions
 from .polydata import to_polydata
 from .preview import VertexColors, render_views
+from .provenance import Provenance, sidecar_path, write_provenance
 from .solid import (
     MIRRORED,
     CutPlane,
@@ -44,13 +47,16 @@ __all__ = [
     "THICKNESS_FORMATS",
     "CutPlane",
     "FinishOptions",
+    "MeshCheck",
     "MeshMeasures",
+    "Provenance",
     "SurfaceOptions",
     "Thickness",
     "ThicknessSummary",
     "VertexColors",
     "bone_level",
     "build",
+    "check",
     "check_format",
     "check_thickness_format",
     "checked_range",
@@ -59,15 +65,19 @@ __all__ = [
     "layer_voxels",
     "measures",
     "mirrored",
+    "read_mesh",
     "read_points",
     "render_thickness",
     "render_views",
     "require_mirrored_name",
+    "safe_file_name",
     "scaled",
+    "sidecar_path",
     "skull_thickness",
     "to_polydata",
     "with_cavities_dropped",
     "with_drain_hole",
     "write",
+    "write_provenance",
     "write_thickness",
 ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core import SkinMesh
+from .deviation import area_mm2
 
 Vector = tuple[float, float, float]
 
@@ -47,21 +48,18 @@ class MeshMeasures:
 def measures(mesh: SkinMesh) -> MeshMeasures:
     """Areas, volume and extent of a mesh; vertices that no triangle uses do not count.
 
-    The volume is by the divergence theorem, about a point near the mesh so that nothing cancels.
+    The volume is by the divergence theorem.
     """
     if not len(mesh.triangles):
         zero = (0.0, 0.0, 0.0)
         return MeshMeasures(0.0, 0.0, 0.0, zero, zero)
-    corners = mesh.points[mesh.triangles].astype(np.float64)
-    low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
-    corners -= (low + high) / 2
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    areas = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 200.0
-    volume = float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum()) / 6000.0
+    used = mesh.points[np.unique(mesh.triangles)]
+    low, high = used.min(axis=0), used.max(axis=0)
+    areas = area_mm2(mesh) / 100.0
     return MeshMeasures(
         skin_area_cm2=float(areas[~mesh.is_cut].sum()),
         cut_area_cm2=float(areas[mesh.is_cut].sum()),
-        volume_ml=volume,
+        volume_ml=mesh.volume_ml,
         low_ras=(float(low[0]), float(low[1]), float(low[2])),
         high_ras=(float(high[0]), float(high[1]), float(high[2])),
     )

@@ -18,25 +18,34 @@ def to_polydata(mesh: SkinMesh, space: str = "RAS") -> Any:
     Both spaces are right-handed, so triangles keep their order. Cell array CUT_ARRAY is 1 where
     the surface is the end of the scan.
     """
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
+    coordinates = mesh.points if space == "RAS" else mesh.points * lps_signs()
+    counts = np.full(len(mesh.triangles), 3)
+    polydata = polygons(coordinates, counts, mesh.triangles.astype(np.int64).ravel())
+    cut = numpy_to_vtk(mesh.is_cut.astype(np.uint8), deep=True)
+    cut.SetName(CUT_ARRAY)
+    polydata.GetCellData().AddArray(cut)
+    return polydata
+
+
+def polygons(points: NDArray[Any], counts: NDArray[Any], corners: NDArray[np.int64]) -> Any:
+    """A vtkPolyData of its own memory. ``counts``: corners of each polygon; ``corners``: indices
+    into points (n, 3), one polygon after the other."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
     from vtkmodules.vtkCommonCore import vtkPoints
     from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-    points = vtkPoints()
-    coordinates = mesh.points if space == "RAS" else mesh.points * lps_signs()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(coordinates), deep=True))
+    places = vtkPoints()
+    places.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
+    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     cells = vtkCellArray()
-    offsets = np.arange(0, mesh.triangles.size + 1, 3, dtype=np.int64)
     cells.SetData(
-        numpy_to_vtkIdTypeArray(offsets, deep=True),
-        numpy_to_vtkIdTypeArray(mesh.triangles.astype(np.int64).ravel(), deep=True),
+        numpy_to_vtkIdTypeArray(offsets, deep=True), numpy_to_vtkIdTypeArray(corners, deep=True)
     )
     polydata = vtkPolyData()
-    polydata.SetPoints(points)
+    polydata.SetPoints(places)
     polydata.SetPolys(cells)
-    cut = numpy_to_vtk(mesh.is_cut.astype(np.uint8), deep=True)
-    cut.SetName(CUT_ARRAY)
-    polydata.GetCellData().AddArray(cut)
     return polydata
 
 

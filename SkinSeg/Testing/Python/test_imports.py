@@ -35,6 +35,7 @@ DOOR = {
     *(
         "cli",
         "cli_arguments",
+        "cli_check",
         "cli_evaluate",
         "cli_mesh",
         "cli_models",
@@ -56,11 +57,13 @@ ONLY_IN = {
     "trame": set(),
     "matplotlib": {"training"},
     "manifold3d": {"surface"},
+    "igl": {"surface"},
+    "lib3mf": {"surface"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    *("matplotlib", "manifold3d"),
+    *("matplotlib", "igl", "lib3mf", "manifold3d"),
 }
 
 
