@@ -6,17 +6,23 @@ Exit codes: 0 done, 1 failed, cancelled, or checked and not good, 2 bad usage.
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_check, cli_evaluate, cli_models, cli_train
-from .arguments import MESH_ENDINGS, ending
+from . import __version__, cli_check, cli_evaluate, cli_mesh, cli_models, cli_thickness, cli_train
+from .cli_arguments import (
+    MESH_ENDINGS,
+    check_finish,
+    ending,
+    engine_arguments,
+    finish_options,
+    segment_options,
+    surface_arguments,
+    surface_options,
+)
 
 if TYPE_CHECKING:
     from .job import Load, Outputs
@@ -84,36 +90,18 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--series", help="DICOM: series number, #n for the n-th one, or its UID")
     common.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
-    engine = argparse.ArgumentParser(add_help=False)
-    engine.add_argument(
-        "--engine",
-        choices=("auto", "network", "threshold"),
-        default="auto",
-        help="default: the best there is",
-    )
-    engine.add_argument("--model", metavar="MODEL", help="the network's model: a name, or a folder")
-    engine.add_argument(
-        "--level", type=_number, metavar="HU", help="grey value of the skin; default: found"
-    )
-    engine.add_argument(
-        "--device",
-        type=_device,
-        default="auto",
-        help="auto, cpu, cuda, cuda:N or mps, for engines that can use a GPU; default: auto",
-    )
-    engine.add_argument(
-        "--layer",
-        type=_thickness,
-        metavar="MM",
-        help="write the outer MM mm of the head as a shell, not the solid head",
-    )
+    engine = engine_arguments()
+    surface = surface_arguments()
 
     parser = argparse.ArgumentParser(prog="skinseg", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"skinseg {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     segment = commands.add_parser(
-        "segment", parents=[common, engine], help="from a scan to a surface", description=_ABOUT
+        "segment",
+        parents=[common, engine, surface],
+        help="from a scan to a surface",
+        description=_ABOUT,
     )
     segment.add_argument("input", type=Path, metavar="INPUT", help=_INPUT)
     segment.add_argument(
@@ -157,7 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        parents=[common, engine],
+        parents=[common, engine, surface],
         help="the whole job, on a made head if no scan is given",
         description="Write skin.stl, skin.png and report.json for a made head, or for INPUT.",
     )
@@ -173,14 +161,20 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     cli_check.add_parser(commands)
     cli_evaluate.add_parser(commands)
+    cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
+    cli_thickness.add_parser(commands, [common, engine])
     cli_train.add_parser(commands)
     return parser
 
 
 def _check_input(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> None:
     """What argparse cannot tell by itself: two arguments that do not go together."""
-    if chosen.run not in (_segment, _demo):
+    if chosen.run not in (_segment, _demo, cli_mesh.run):
+        return
+    named = () if chosen.run is _demo else (chosen.output, chosen.preview)
+    check_finish(parser, chosen, named)
+    if chosen.run is cli_mesh.run:
         return
     if chosen.input is None:
         if chosen.series is not None:
@@ -223,31 +217,39 @@ def _demo(chosen: argparse.Namespace) -> None:
     share = PHANTOM_SHARE
     if chosen.input is not None:
         load, share = scan_at(chosen.input, chosen.series), READ_SHARE
+    name = "skin"
+    if chosen.mirror is not None:
+        from .surface import MIRRORED
+
+        name = f"skin-{MIRRORED}"
     with made_folder(chosen.output) as folder:
         outputs = Outputs(
-            mesh=folder / "skin.stl", report=folder / "report.json", preview=folder / "skin.png"
+            mesh=folder / f"{name}.stl",
+            report=folder / "report.json",
+            preview=folder / f"{name}.png",
         )
         _run(load, outputs, chosen, share)
 
 
 def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: float) -> None:
     from .job import run_job
-    from .segmentation import SegmentOptions
     from .terminal import watched
 
-    options = SegmentOptions(engine=chosen.engine, level_hu=chosen.level, device=chosen.device)
-    if chosen.model is not None:
-        options = replace(options, model=chosen.model)
+    options = segment_options(chosen)
+    finish = finish_options(chosen)
     with watched(sys.stderr) as progress:
         report, written = run_job(
-            load, outputs, progress, options, layer_mm=chosen.layer, load_share=load_share
+            load,
+            outputs,
+            progress,
+            options,
+            layer_mm=chosen.layer,
+            finish=finish,
+            load_share=load_share,
+            surface=surface_options(chosen),
         )
         chosen.written = True  # before Ctrl-C means anything again
-    print(report.as_text())
-    for path in written:
-        print(f"Wrote {path}")
-    for warning in report.warnings:
-        print(f"Warning: {warning}", file=sys.stderr)
+    report.show(written)
 
 
 def _info(chosen: argparse.Namespace) -> None:
@@ -258,29 +260,6 @@ def _info(chosen: argparse.Namespace) -> None:
     with watched(sys.stderr) as progress:
         volume = scan_at(chosen.input, chosen.series)(progress)
     print(scan_text(volume), end="")
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number")
-    return value
-
-
-def _device(text: str) -> str:
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:N, mps")
-    return text
-
-
-def _thickness(text: str) -> float:
-    value = _number(text)
-    if not 0.2 <= value <= 50:
-        raise argparse.ArgumentTypeError(f"{text} mm is out of range: 0.2 to 50")
-    return value
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .arguments import MESH_ENDINGS, ending
+from .cli_arguments import MESH_ENDINGS, ending
 
 if TYPE_CHECKING:
     from .surface import MeshCheck

@@ -17,6 +17,7 @@ from .core import (
     Replacements,
     SkinMask,
     SkinMesh,
+    SurfaceError,
     replacing_together,
     require_writable,
 )
@@ -27,10 +28,11 @@ from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap
 from .segmentation.labelmap import check_grid, write_labelmap
 from .surface import (
+    FinishOptions,
     Provenance,
     SurfaceOptions,
-    area_cm2,
-    bounds_mm,
+    finished,
+    measures,
     render_views,
     sidecar_path,
     write,
@@ -39,11 +41,16 @@ from .surface import (
 from .surface import check_format as check_surface
 
 Load = Callable[[Progress], CTVolume]
+#: Makes the mask of a scan that was loaded.
+Given = Callable[[CTVolume], SkinMask]
 
 #: Labels in a plain labelmap, which cannot hold overlapping segments as .seg.nrrd does.
 HEAD_LABEL, LAYER_LABEL = 1, 2
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
+
+#: In place of an engine's name, where the mask was made elsewhere.
+GIVEN = "none, the mask was given"
 
 #: Engines that can compute on a GPU.
 GPU_ENGINES: frozenset[str] = frozenset({"network"})
@@ -98,34 +105,47 @@ def run_job(
     options: SegmentOptions | None = None,
     *,
     layer_mm: float | None = None,
+    finish: FinishOptions | None = None,
     load_share: float = READ_SHARE,
+    surface: SurfaceOptions | None = None,
+    given: Given | None = None,
 ) -> tuple[Report, tuple[Path, ...]]:
     """Do the whole job; at the end either every output that was asked for is there, or none.
 
     ``load`` gets a Progress and returns the scan; ``load_share`` (0..1) is how much of the whole
     job that is, for the progress. ``layer_mm``: None for the solid head as the mesh, else the
-    thickness of its layer in mm. Returns the report and the files written, named as in
-    ``outputs``. The one exception is the preview: where the machine lacks the graphics library,
-    the rest is written and the report's ``warnings`` say why.
+    thickness of its layer in mm. ``finish``: what to do to that mesh before it is written; mask and
+    volume stay those of the head. ``surface``: how the surface is made, but for its layer.
+    ``given``: what makes the mask instead of a segmentation. Returns the report and the files
+    written, named as in ``outputs``. The one exception is the preview: where the machine lacks the
+    graphics library, the rest is written and the report's ``warnings`` say why.
 
     Raises OutputError before anything is computed if an output could not be written, and whatever
     the parts raise: SkinSegError, or Cancelled, which only comes before ``progress.finish()``:
     after it, what is left is to give the finished files their names.
     """
     options = options or SegmentOptions()
+    finish = finish or FinishOptions()
     wanted = outputs.paths()
     outputs = outputs.absolute()
-    _check(outputs, layer_mm)
+    _check(outputs, layer_mm, finish)
     volume = load(progress.part(0.0, load_share))
     if outputs.mask is not None and not _is_segmentation(outputs.mask):
         check_grid(outputs.mask, volume.ijk_to_ras, volume.voxels.shape)
     rest = progress.part(load_share, 1.0 - load_share)
-    result = compute(volume, _job_options(options, outputs, layer_mm), rest.part(*_COMPUTE))
+    mask = None if given is None else given(volume)
+    job = _job_options(options, surface or SurfaceOptions(), outputs, layer_mm)
+    result = compute(volume, job, rest.part(*_COMPUTE), mask=mask)
     mesh = result.layer or result.head
+    done: tuple[str, ...] = ()
+    if finish:
+        with rest.part(_WRITE[0], 0.0).stage("Finish", 1.0) as stage:
+            mesh, done = finished(mesh, finish, stage)
     warnings = _device_warnings(options.device, result.mask.engine)
-    origin = _provenance(result.mask, mesh, options, layer_mm)
+    origin = _provenance(result.mask, mesh, options, job, layer_mm, finish)
     with replacing_together() as files:
-        missing = _write(volume, result, mesh, origin, outputs, rest.part(*_WRITE), files)
+        part = rest.part(*_WRITE)
+        missing = _write(volume, result, mesh, origin, outputs, part, files, finish.label)
         report = make_report(
             volume,
             result.mask,
@@ -133,6 +153,8 @@ def run_job(
             mesh,
             progress.seconds,
             layer_mm=layer_mm,
+            finish=finish.as_dict(),
+            done=done,
             warnings=(*warnings, *missing.values()),
         )
         if outputs.report is not None:
@@ -180,9 +202,39 @@ def scan_at(path: Path, series: str | None = None) -> Load:
     return load
 
 
-def _check(outputs: Outputs, layer_mm: float | None) -> None:
+def mask_at(
+    path: Path,
+    segment: str | None = None,
+    label: int | None = None,
+    level_hu: float | None = None,
+) -> Given:
+    """What puts the mask in a file onto a scan; see :func:`SkinSegLib.scan.masks.read_mask`.
+
+    ``level_hu``: grey value of the skin, None to find it in the scan.
+    """
+
+    def mask_of(volume: CTVolume) -> SkinMask:
+        from .scan.masks import onto_scan, read_mask
+        from .segmentation.findings import cut_faces
+        from .segmentation.level import find_level
+
+        level = find_level(volume, level_hu)
+        voxels = onto_scan(*read_mask(path, segment, label), volume)
+        half = (level.tissue - level.air) / 2
+        cuts = cut_faces(voxels, volume.spacing)
+        return SkinMask(voxels, volume.ijk_to_ras, GIVEN, level.skin, half, cuts)
+
+    return mask_of
+
+
+def _check(outputs: Outputs, layer_mm: float | None, finish: FinishOptions) -> None:
     """Find out now what would only fail after minutes of computing."""
     SurfaceOptions(layer_mm=layer_mm)
+    if finish.drain_hole_mm is not None and layer_mm is None:
+        raise SurfaceError(
+            "A drain hole is for a skin layer, not for a solid head. Choose a layer."
+        )
+    finish.check(outputs.mesh, outputs.preview)
     check_surface(outputs.mesh, ascii=outputs.ascii)
     for path in outputs.paths():
         require_writable(path)
@@ -196,11 +248,14 @@ def _check(outputs: Outputs, layer_mm: float | None) -> None:
         check_labelmap(outputs.mask)
 
 
-def _job_options(options: SegmentOptions, outputs: Outputs, layer_mm: float | None) -> JobOptions:
+def _job_options(
+    options: SegmentOptions, surface: SurfaceOptions, outputs: Outputs, layer_mm: float | None
+) -> JobOptions:
     """Only what the outputs need: a labelmap has a layer if one was asked for, .seg.nrrd always."""
     segments = outputs.mask is not None and _is_segmentation(outputs.mask)
     return JobOptions(
         options,
+        surface,
         DEFAULT_LAYER_MM if layer_mm is None else layer_mm,
         layer_voxels=segments or (outputs.mask is not None and layer_mm is not None),
         layer_mesh=layer_mm is not None,
@@ -208,7 +263,12 @@ def _job_options(options: SegmentOptions, outputs: Outputs, layer_mm: float | No
 
 
 def _provenance(
-    mask: SkinMask, mesh: SkinMesh, options: SegmentOptions, layer_mm: float | None
+    mask: SkinMask,
+    mesh: SkinMesh,
+    options: SegmentOptions,
+    job: JobOptions,
+    layer_mm: float | None,
+    finish: FinishOptions,
 ) -> Provenance:
     """Without the model's option, which may be a path; ``model`` says which one it was."""
     return Provenance(
@@ -218,14 +278,10 @@ def _provenance(
         options={
             "engine": options.engine,
             "level_hu": options.level_hu,
-            **asdict(SurfaceOptions(layer_mm=layer_mm)),
+            **asdict(job.shape if layer_mm is None else job.shell()),
+            **finish.as_dict(),
         },
-        measures={
-            "volume_ml": round(mesh.volume_ml, 3),
-            "area_cm2": round(area_cm2(mesh), 3),
-            "bounds_ras_mm": bounds_mm(mesh),
-            **mesh.processing,
-        },
+        measures={**measures(mesh).as_dict(), **mesh.processing},
     )
 
 
@@ -243,6 +299,7 @@ def _write(
     outputs: Outputs,
     progress: Progress,
     files: Replacements,
+    label: str,
 ) -> dict[Path, str]:
     """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
@@ -260,7 +317,7 @@ def _write(
     with progress.stage("Preview", 0.5):
         try:
             with files.add(outputs.preview) as temporary:
-                render_views(mesh, temporary, progress=progress)
+                render_views(mesh, temporary, progress=progress, label=label)
         except MissingPackageError as error:
             return {outputs.preview: str(error)}
     return {}

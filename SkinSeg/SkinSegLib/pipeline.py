@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ from .core import CTVolume, LayerTooThinError, Progress, SkinMask, SkinMesh
 DEFAULT_LAYER_MM = 2.0
 
 #: About how long each part takes, measured at 512 x 512 x 250; only their ratio counts.
-_SEGMENT, _HEAD, _LAYER_MESH, _LAYER_VOXELS = 5.5, 1.0, 4.0, 4.0
+_SEGMENT, _HEAD, _LAYER_MESH, _LAYER_VOXELS = 5.0, 3.5, 7.0, 4.0
 
 
 @dataclass(frozen=True)
 class JobOptions:
     """What can be chosen for the job as a whole.
 
+    ``shape``: how both surfaces are made, but for the layer.
     ``layer_mm``: thickness of the skin layer in mm. ``layer_voxels``, ``layer_mesh``: whether to
     make the layer as a labelmap, and as a closed shell; ``layer_mesh_required``: whether the job
     fails where the scan's voxels are too coarse for the shell, or goes on without. Raises
@@ -29,13 +30,18 @@ class JobOptions:
     """
 
     segment: segmentation.SegmentOptions = field(default_factory=segmentation.SegmentOptions)
+    shape: surface.SurfaceOptions = field(default_factory=surface.SurfaceOptions)
     layer_mm: float = DEFAULT_LAYER_MM
     layer_voxels: bool = True
     layer_mesh: bool = True
     layer_mesh_required: bool = True
 
     def __post_init__(self) -> None:
-        surface.SurfaceOptions(layer_mm=self.layer_mm)
+        self.shell()
+
+    def shell(self) -> surface.SurfaceOptions:
+        """The surface options for the layer."""
+        return replace(self.shape, layer_mm=self.layer_mm)
 
 
 @dataclass(frozen=True)
@@ -54,29 +60,36 @@ class JobResult:
 
 
 def compute(
-    scan: CTVolume, options: JobOptions | None = None, progress: Progress | None = None
+    scan: CTVolume,
+    options: JobOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    mask: SkinMask | None = None,
 ) -> JobResult:
     """Segment a scan and make its surfaces; touches neither files nor a scene.
+
+    ``mask``: one that is there already, on the scan's grid; then nothing is segmented.
 
     Raises SegmentationError, SurfaceError or Cancelled, which each part raises also within itself.
     """
     options = options or JobOptions()
     progress = progress or Progress()
     weights = (
-        _SEGMENT,
+        _SEGMENT * (mask is None),
         _HEAD,
         _LAYER_MESH * options.layer_mesh,
         _LAYER_VOXELS * options.layer_voxels,
     )
     parts = _parts(progress, weights)
-    mask = segmentation.segment(scan, options.segment, next(parts))
-    head = surface.build(mask, scan, progress=next(parts))
+    part = next(parts)
+    if mask is None:
+        mask = segmentation.segment(scan, options.segment, part)
+    head = surface.build(mask, scan, replace(options.shape, layer_mm=None), next(parts))
     layer, voxels = None, None
     part = next(parts)
     if options.layer_mesh:
-        shell = surface.SurfaceOptions(layer_mm=options.layer_mm)
         try:
-            layer = surface.build(mask, scan, shell, part, solid=head)
+            layer = surface.build(mask, scan, options.shell(), part, solid=head)
         except LayerTooThinError:
             if options.layer_mesh_required:
                 raise

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .core import CTVolume, Finding, FindingKind, SkinMask, SkinMesh
 from .scan import ScanFacts, facts
+from .surface import measures
 
 NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
 
@@ -42,9 +44,11 @@ class Report:
     value taken for the skin, in the scan's own units, HU only where no finding says that they are
     not. ``volume_ml``: of the solid head, enclosed by its mesh; counted in voxels it is a little
     different. ``findings``: the severest first. ``triangles`` and ``closed`` are those of the mesh
-    that was written: the solid head, or its layer of ``layer_mm`` mm. ``seconds``: per stage.
+    that was written: the solid head, or its layer of ``layer_mm`` mm. ``finish``: what was asked to
+    be done to it (FinishOptions), ``done``: what was done, in sentences. ``seconds``: per stage.
     ``peak_memory_mb``: of this process so far, None where the system does not tell.
-    ``warnings``: what was asked for and could not be done.
+    ``warnings``: what was asked for and could not be done. ``processing``: see SkinMesh;
+    ``measures``: of the mesh that was written (surface.MeshMeasures).
     """
 
     engine: str
@@ -60,10 +64,18 @@ class Report:
     layer_mm: float | None = None
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
+    processing: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    finish: Mapping[str, Any] = field(default_factory=dict)
+    done: tuple[str, ...] = ()
 
     def as_json(self) -> str:
         """The report as JSON text; a finding's position is in RAS mm."""
-        content = {
+        return json.dumps(self.as_dict(), indent=2) + "\n"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What :meth:`as_json` writes."""
+        return {
             "engine": self.engine,
             "model": dict(self.model) or None,
             "level_hu": round(self.level_hu, 2),
@@ -71,6 +83,9 @@ class Report:
             "layer_mm": self.layer_mm,
             "triangles": self.triangles,
             "closed": self.closed,
+            "measures": dict(self.measures),
+            "processing": {name: round(value, 4) for name, value in self.processing.items()},
+            "finish": {**self.finish, "done": list(self.done)} if self.finish else None,
             "findings": [_finding_as_dict(finding) for finding in self.findings],
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
@@ -79,7 +94,6 @@ class Report:
             "warnings": list(self.warnings),
             "notice": NOTICE,
         }
-        return json.dumps(content, indent=2) + "\n"
 
     def as_text(self) -> str:
         """The report for people, on one screen."""
@@ -91,7 +105,9 @@ class Report:
             ("Engine", self._engine()),
             ("Level", self._level()),
             ("Head", f"{self.volume_ml:.1f} mL"),
-            ("Surface", f"{what}, {self.triangles} triangles, {shape}"),
+            ("Surface", f"{what}, {self.triangles} triangles, {shape}{self._processing()}"),
+            ("Size", self._size()),
+            *(("Finish", sentence) for sentence in self.done),
             *finding_rows(self.findings),
             *(("Warning", warning) for warning in self.warnings),
             ("Time", f"{sum(self.seconds.values()):.1f} s: {_stages(self.seconds)}"),
@@ -100,11 +116,38 @@ class Report:
         ]
         return table(rows) + f"\n{NOTICE}\n"
 
+    def show(self, written: Iterable[Path]) -> None:
+        """Print the report, the files ``written``, and warnings to the standard error stream."""
+        print(self.as_text())
+        for path in written:
+            print(f"Wrote {path}")
+        for warning in self.warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
+
     def _engine(self) -> str:
         if not self.model:
             return self.engine
         name, version, sha256 = (self.model[key] for key in ("name", "version", "sha256"))
         return f"{self.engine}, model {name} {version} (SHA-256 {sha256[:12]}...)"
+
+    def _size(self) -> str:
+        size = " x ".join(f"{value:.0f}" for value in self.measures["size_mm"])
+        cut = self.measures["cut_area_cm2"]
+        cuts = f" and {cut:.0f} cm2 where it is cut" if cut else ""
+        return f"{size} mm, {self.measures['skin_area_cm2']:.0f} cm2 of skin{cuts}"
+
+    def _processing(self) -> str:
+        """What smoothing and simplification did to the surface."""
+        done = self.processing
+        text = ""
+        if "smoothing_bound_mm" in done:
+            text += f"; smoothed by at most {done['smoothing_bound_mm']:.2g} mm"
+        if "deviation_p99_mm" in done:
+            text += (
+                f"; simplified from {done['triangles_before']:.0f} triangles, which took 99% of it "
+                f"{done['deviation_p99_mm']:.3f} mm at most, all {done['deviation_max_mm']:.2f} mm"
+            )
+        return text
 
     def _level(self) -> str:
         kinds = {finding.kind for finding in self.findings}
@@ -121,12 +164,14 @@ def make_report(
     seconds: Mapping[str, float],
     *,
     layer_mm: float | None = None,
+    finish: Mapping[str, Any] | None = None,
+    done: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
 ) -> Report:
     """Gather the figures of a finished job.
 
     ``head``: the solid head; ``written``: the mesh in the file, which is ``head`` or its layer of
-    ``layer_mm`` mm.
+    ``layer_mm`` mm, after ``finish`` (see Report).
     """
     known = facts(volume)
     # Beside the notes only the segmentation judges the scan: two judges could contradict.
@@ -146,6 +191,10 @@ def make_report(
         layer_mm=layer_mm,
         warnings=warnings,
         model=mask.model,
+        processing=written.processing,
+        measures=measures(written).as_dict(),
+        finish=dict(finish or {}),
+        done=done,
     )
 
 

@@ -75,6 +75,7 @@ class Progress:
 
         def report(stage: str, fraction: float) -> None:
             if whole is not None:
-                whole(stage, min(start + share * fraction, 1.0))
+                # Rounded, or it could go backwards by one bit where two parts meet.
+                whole(stage, min(round(start + share * fraction, 9), 1.0))
 
         return Progress(report, self.is_cancelled, self.seconds)

@@ -61,10 +61,10 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
             progress.update(0.1)
         image = reader.Execute()
     except RuntimeError as error:
-        raise _translated(path, str(error)) from error
+        raise translated(path, str(error)) from error
     if progress is not None:
         progress.update(0.7)
-    matrix = LPS_RAS @ (_index_to_lps(image) if to_lps is None else to_lps)
+    matrix = LPS_RAS @ (index_to_lps(image) if to_lps is None else to_lps)
     array = _voxels(image)
     if nifti is not None and array.dtype.kind == "f":
         # ITK turns NaN and infinity into 0, which would be water: put them back.
@@ -99,7 +99,7 @@ def _voxels(image: Any) -> Any:
     return array.reshape(array.shape[-3:])
 
 
-def _index_to_lps(image: Any) -> Any:
+def index_to_lps(image: Any) -> Any:
     """4x4 from (i, j, k) to LPS mm; of a 4D image with one volume, its first three axes."""
     count = image.GetDimension()
     direction = np.array(image.GetDirection()).reshape(count, count)[:3, :3]
@@ -109,7 +109,7 @@ def _index_to_lps(image: Any) -> Any:
     return matrix
 
 
-def _translated(path: Path, text: str) -> ScanReadError:
+def translated(path: Path, text: str) -> ScanReadError:
     """What SimpleITK's message means for the user. Its own text stays out: it names build paths."""
     lower = text.lower()
     if "spacing" in lower and ("refusing" in lower or "invalid" in lower or "zero" in lower):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import MissingPackageError, SkinMesh, SurfaceError
+from .measures import measures
 from .nesting import inside_others
 from .topology import bow_ties, edges_of, parts, repeats
 from .untangle import intersecting_pairs
@@ -126,6 +127,7 @@ def check(mesh: SkinMesh, *, self_intersections: bool = True) -> MeshCheck:
     volumes = _volumes(points, whole, part)
     cavity = _cavities(points, whole, part, volumes)
     inside_out = int(((volumes < 0) & ~cavity).sum())
+    size = measures(mesh)
     closed = not (edges.boundary or edges.non_manifold or edges.inconsistent) and len(whole) > 0
     pairs = None
     if self_intersections:
@@ -146,21 +148,8 @@ def check(mesh: SkinMesh, *, self_intersections: bool = True) -> MeshCheck:
         self_intersections=pairs,
         volume_ml=float(volumes.sum()) / 1000.0,
         area_cm2=float(double.sum()) / 200.0,
-        bounds_mm=bounds_mm(mesh),
+        bounds_mm=(size.low_ras, size.high_ras),
     )
-
-
-def area_cm2(mesh: SkinMesh) -> float:
-    """Area of all triangles in cm2."""
-    return float(_double_areas(mesh.points.astype(np.float64), mesh.triangles).sum()) / 200.0
-
-
-def bounds_mm(mesh: SkinMesh) -> Bounds:
-    """Lowest and highest x, y, z of all triangles, in RAS mm; zeros where there are none."""
-    used = mesh.points[mesh.triangles.ravel()] if mesh.triangles.size else np.zeros((1, 3))
-    x, y, z = used.min(axis=0).tolist()
-    far_x, far_y, far_z = used.max(axis=0).tolist()
-    return (x, y, z), (far_x, far_y, far_z)
 
 
 def _double_areas(points: NDArray[np.float64], triangles: NDArray[Any]) -> NDArray[np.float64]:

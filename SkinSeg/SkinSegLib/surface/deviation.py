@@ -33,8 +33,8 @@ def deviation(first: SkinMesh, second: SkinMesh, samples: int = SAMPLES) -> Devi
     The points are the same every time. A surface without skin counts as it is.
     """
     sides = (
-        distances(_samples(first, samples), second),
-        distances(_samples(second, samples), first),
+        distances(spread_points(first, samples), second),
+        distances(spread_points(second, samples), first),
     )
     return Deviation(
         max(float(side.mean()) for side in sides),
@@ -73,7 +73,7 @@ def area_mm2(mesh: SkinMesh) -> NDArray[np.float64]:
     return result
 
 
-def _samples(mesh: SkinMesh, count: int) -> NDArray[np.float64]:
+def spread_points(mesh: SkinMesh, count: int) -> NDArray[np.float64]:
     """Random points, evenly spread over the skin of a mesh; (count, 3)."""
     rng = np.random.default_rng(0)
     weight = area_mm2(mesh) * ~mesh.is_cut

@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core import MissingPackageError, OutputError, Progress, SkinMesh, replacing
 
@@ -32,8 +34,30 @@ _HELP = (
 _TIMEOUT_S = 120.0
 
 
+@dataclass(frozen=True)
+class VertexColors:
+    """Colours for a mesh's vertices and what they mean.
+
+    ``rgb``: (n, 3) uint8. ``table``: (256, 3) uint8, the colours from ``low`` to ``high``.
+    ``title``, ``note``: above and below the scale, lines of a few words.
+    """
+
+    rgb: NDArray[np.uint8]
+    table: NDArray[np.uint8]
+    low: float
+    high: float
+    title: str
+    note: str = ""
+
+
 def render_views(
-    mesh: SkinMesh, path: Path | str, *, height: int = 560, progress: Progress | None = None
+    mesh: SkinMesh,
+    path: Path | str,
+    *,
+    height: int = 560,
+    progress: Progress | None = None,
+    colors: VertexColors | None = None,
+    label: str = "",
 ) -> Path:
     """Write one PNG with the mesh seen from the front, the left, the back and below.
 
@@ -41,8 +65,10 @@ def render_views(
     patient's right is on the image's left. R and L (A and P in the left view) are drawn in.
     Triangles with ``is_cut`` get a colour of their own.
 
-    ``mesh``: RAS mm. ``height``: of the picture, in pixels; it is about 3.4 times as wide.
-    ``progress``: only asked whether to cancel. Returns ``path``.
+    ``mesh``: RAS mm. ``height``: of the picture, in pixels; it is about 3.6 times as wide.
+    ``progress``: only asked whether to cancel. ``colors``: of the skin, in place of its own, with
+    their scale on the right. ``label``: added to the title of each view, such as "mirrored".
+    Returns ``path``.
 
     Raises OutputError if the picture cannot be written, MissingPackageError if the machine lacks
     the graphics library (the message says what to install), Cancelled if the user cancelled.
@@ -55,7 +81,13 @@ def render_views(
     picture = None
     # The file has no name where the system allows that: a face is for nobody else to read.
     with tempfile.TemporaryFile() as packed:
-        np.savez(packed, points=mesh.points, triangles=mesh.triangles, is_cut=mesh.is_cut)
+        arrays: dict[str, Any] = {
+            "points": mesh.points,
+            "triangles": mesh.triangles,
+            "is_cut": mesh.is_cut,
+            "label": np.array(label),
+        }
+        np.savez(packed, **arrays, **_scale(colors))
         for window in _windows():
             packed.seek(0)
             picture = _render(window, height, packed, progress)
@@ -66,6 +98,18 @@ def render_views(
     with replacing(target) as temporary:
         temporary.write_bytes(picture)
     return target
+
+
+def _scale(colors: VertexColors | None) -> dict[str, Any]:
+    """What the child needs of the colours."""
+    if colors is None:
+        return {}
+    return {
+        "rgb": colors.rgb,
+        "table": colors.table,
+        "range": np.array([colors.low, colors.high]),
+        "words": np.array([colors.title, colors.note]),
+    }
 
 
 def _windows() -> tuple[str | None, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from SkinSegLib.core import SkinMesh, SurfaceError
 
 from .phantom import Phantom
-from .projection import Points
+from .projection import Points, normals
 
 #: Points nearer than this to a cap, a cut or an object are no measure of the skin, mm.
 MARGIN_MM = 3.0
@@ -100,6 +100,22 @@ def surface_error(
         groups[1],
         groups[2],
     )
+
+
+def in_narrow_crease(phantom: Phantom, feet: ArrayLike, voxels: float = 2.0) -> NDArray[np.bool_]:
+    """Whether there is skin again within ``voxels`` voxels outward of points (n, 3) of the skin.
+
+    Such a gap is too narrow for the scan to show, whatever is made of it.
+    """
+    foot = np.asarray(feet, np.float64).reshape(-1, 3)
+    outward = normals(phantom.field, foot)
+    inverse = np.linalg.inv(phantom.volume.ijk_to_ras)[:3, :3]
+    reach = voxels / np.linalg.norm(outward @ inverse.T, axis=1)
+    found = np.zeros(len(foot), bool)
+    # From a tenth on: nearer, the skin would meet itself.
+    for part in np.linspace(0.1, 1.0, 12):
+        found |= phantom.solid(foot + outward * (reach * part)[:, None]) < 0
+    return found
 
 
 def mesh_error(

@@ -32,7 +32,16 @@ MAY_IMPORT = {
 }
 #: The command and what is beside it; these import anything, and nothing imports them.
 DOOR = {
-    *("arguments", "cli", "cli_check", "cli_evaluate", "cli_models", "cli_train"),
+    *(
+        "cli",
+        "cli_arguments",
+        "cli_check",
+        "cli_evaluate",
+        "cli_mesh",
+        "cli_models",
+        "cli_thickness",
+        "cli_train",
+    ),
     *("job", "report", "terminal"),
 }
 
@@ -47,13 +56,14 @@ ONLY_IN = {
     "PySide6": set(),
     "trame": set(),
     "matplotlib": {"training"},
+    "manifold3d": {"surface"},
     "igl": {"surface"},
     "lib3mf": {"surface"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    *("matplotlib", "igl", "lib3mf"),
+    *("matplotlib", "igl", "lib3mf", "manifold3d"),
 }
 
 
