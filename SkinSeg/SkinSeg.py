@@ -243,8 +243,8 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         path = qt.QFileDialog.getSaveFileName(
             self.parent,
             _("Export the skin surface"),
-            os.path.join(folder, "skin.stl"),
-            _("Surface in mm") + " (*.stl *.ply *.obj *.vtp)",
+            os.path.join(folder, self.logic.exportName(self._parameterNode.segmentation)),
+            _("Surface") + " (*.stl *.ply *.obj *.vtp *.3mf *.glb *.gltf)",
         )
         if not path:
             return
@@ -371,12 +371,18 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
         return node
 
     def export(self, segmentationNode, path, segmentId="Head", space="LPS"):
-        """Write the closed surface of a segment to a .stl, .ply, .obj or .vtp file (mm)."""
+        """Write the closed surface of a segment to a file; see SkinSegLib.surface.FORMATS."""
         from SkinSegLib import mrml
 
         if segmentationNode is None:
             raise SceneError("There is no segmentation to export. Segment a volume first.")
         return mrml.export_surface(segmentationNode, path, segmentId, space)
+
+    def exportName(self, segmentationNode, segmentId="Head"):
+        """The file name to propose for a segment: its own name, made safe for every system."""
+        from SkinSegLib import mrml
+
+        return mrml.export_name(segmentationNode, segmentId)
 
     def makeModel(self, segmentationNode, segmentId="Head"):
         """Add a segment's closed surface to the scene as a vtkMRMLModelNode, which is returned."""

@@ -5,7 +5,7 @@ whole job from a volume node to a segmentation node; ``export_surface`` and the 
 save and load write files by Slicer's own code.
 """
 
-from .export import export_surface
+from .export import export_name, export_surface
 from .host import ensure_host
 from .job import JobOptions, JobResult, compute, segment_volume
 from .labelmaps import segment_labelmap
@@ -27,6 +27,7 @@ __all__ = [
     "add_volume",
     "compute",
     "ensure_host",
+    "export_name",
     "export_surface",
     "load_scene",
     "load_segmentation",

@@ -23,7 +23,7 @@ def export_surface(
     segment_id: str = HEAD.segment_id,
     space: str = "LPS",
 ) -> Path:
-    """Write the closed surface of one segment to ``path`` (.stl, .ply, .obj or .vtp).
+    """Write the closed surface of one segment to ``path``, by its ending, one of surface.FORMATS.
 
     STL is written by Slicer's own export of segments, into a folder beside the target; the file
     is read back and compared with the surface triangle by triangle, and only then takes the
@@ -50,6 +50,14 @@ def export_surface(
         _verify(written, mesh, space)
         written.replace(temporary)
     return target
+
+
+def export_name(segmentation: Any, segment_id: str = HEAD.segment_id, suffix: str = ".stl") -> str:
+    """The file name to propose for a segment: its own, as far as every system takes it."""
+    from ..surface import safe_file_name
+
+    segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation else None
+    return safe_file_name(segment.GetName() or "" if segment else "", suffix)
 
 
 def _by_slicer(segmentation: Any, segment_id: str, folder: Path, space: str) -> Path:

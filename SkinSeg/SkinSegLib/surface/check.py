@@ -32,7 +32,8 @@ class MeshCheck:
     another one. ``outward``: the enclosed volume is positive, and so is that of each component
     but cavities. ``cavities``: inside-out components within others, as a hollow's wall has to be;
     ``inside_out_components``: those that are not. ``self_intersections``: pairs of triangles that
-    touch or pass through each other without being neighbours; None if that was not asked.
+    touch or pass through each other without being neighbours, among them the two beside a triangle
+    without area; None if that was not asked.
     ``volume_ml`` in mL, ``area_cm2`` in cm2; ``bounds_mm``: lowest and highest x, y, z in RAS mm.
     ``reasons``: why it is not printable, and what to do; ``notes``: what to know all the same.
     """

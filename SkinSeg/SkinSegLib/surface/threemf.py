@@ -63,9 +63,30 @@ def write_3mf(mesh: SkinMesh, path: Path, space: str) -> None:
     )
     model.AddBuildItem(body, wrapper.GetIdentityTransform())
     try:
-        model.QueryWriter("3mf").WriteToFile(str(path))
+        content = _packed(lib3mf, model)
     except lib3mf.ELib3MFException as error:
         raise not_written(path) from error
+    path.write_bytes(content)
+
+
+def _packed(lib3mf: Any, model: Any) -> bytearray:
+    """The file's bytes. lib3mf 2.5 aborts the whole process where it writes to a full disk."""
+    content, at = bytearray(), 0
+
+    def write(address: int, count: int, _data: Any) -> int:
+        nonlocal at
+        content[at : at + count] = ctypes.string_at(address, count)
+        at += count
+        return 0
+
+    def seek(position: int, _data: Any) -> int:
+        nonlocal at
+        at = position
+        return 0
+
+    kept = lib3mf.WriteCallback(write), lib3mf.SeekCallback(seek)
+    model.QueryWriter("3mf").WriteToCallback(*kept, None)
+    return content
 
 
 def read_3mf(path: Path) -> FileMesh:

@@ -120,6 +120,27 @@ def test_the_exported_file_is_slicers_own_and_holds_our_mesh(tmp_path):
     assert os.listdir(tmp_path) == ["skin.stl"]
 
 
+@pytest.mark.parametrize("suffix", [".3mf", ".glb"])
+def test_formats_that_slicer_does_not_write(tmp_path, suffix):
+    if suffix == ".3mf":
+        pytest.importorskip("lib3mf", reason="lib3mf is not installed")
+    node, mesh, _mask = segmented(volume_node(head_scan()))
+    points, count, tag = read_points(mrml.export_surface(node, tmp_path / f"skin{suffix}"))
+    assert (tag, count) == ("LPS", len(mesh.triangles))
+    assert nearest(points * LPS, TIP) < NEAR
+
+
+def test_a_proposed_name_is_the_segments_and_can_be_written(tmp_path):
+    node, _mesh, _mask = segmented(volume_node(head_scan()))
+    assert mrml.export_name(node) == "Head.stl"
+    node.GetSegmentation().GetSegment("Head").SetName("Kopf: links/rechts ")
+    name = mrml.export_name(node, "Head", ".ply")
+    assert name == "Kopf_ links_rechts.ply"
+    assert mrml.export_surface(node, tmp_path / name).is_file()
+    assert mrml.export_name(node, "no such segment") == "surface.stl"
+    assert mrml.export_name(None) == "surface.stl"
+
+
 @pytest.mark.parametrize("suffix", [".ply", ".obj", ".vtp", ".stl"])
 @pytest.mark.parametrize("space", ["LPS", "RAS"])
 def test_other_formats_and_ras(tmp_path, suffix, space):

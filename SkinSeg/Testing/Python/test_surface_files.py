@@ -33,18 +33,41 @@ def test_read_back(mesh, tmp_path, suffix, space):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("suffix", [".stl", ".ply", ".obj"])
-def test_another_library_sees_the_same_solid(mesh, tmp_path, suffix):
-    body = trimesh.load_mesh(write(mesh, tmp_path / f"skin{suffix}"))
-    assert body.is_watertight
-    assert body.volume / 1000 == pytest.approx(mesh.volume_ml, rel=1e-5)
-    # The pulled-out corner is at the patient's left, posterior, superior in LPS: left is left.
-    assert body.vertices[np.abs(body.vertices).sum(axis=1).argmax()] == pytest.approx(
-        (-13, -36, 59), abs=1e-3
-    )
+def test_text_stl(mesh, tmp_path):
+    path = write(mesh, tmp_path / "skin.stl", ascii=True)
+    lines = path.read_text(encoding="ascii").splitlines()
+    assert lines[0].startswith("solid")
+    assert "SPACE=LPS" in lines[0]
+    assert sum(line.split()[:1] == ["facet"] for line in lines) == len(mesh.triangles)
+    _points, count, tag = read_points(path)
+    assert (count, tag) == (len(mesh.triangles), "LPS")
+
+
+@pytest.mark.parametrize("suffix", [s for s in FORMATS if s != ".stl"])
+def test_other_formats_have_no_text_form_to_choose(mesh, tmp_path, suffix):
+    with pytest.raises(OutputError, match=r"only STL"):
+        write(mesh, tmp_path / f"skin{suffix}", ascii=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "words"), [(".ply", b"comment unit: mm"), (".obj", b"# unit: mm")]
+)
+def test_the_unit_is_named_where_there_is_room(mesh, tmp_path, suffix, words):
+    assert words in write(mesh, tmp_path / f"skin{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
+def test_a_mesh_without_triangles_is_not_written(tmp_path, suffix):
+    empty = SkinMesh(
+        np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int32), np.zeros(0, bool), False
+    )
+    with pytest.raises(OutputError, match="no triangles"):
+        write(empty, tmp_path / f"skin{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".stl", ".ply", ".obj", ".vtp"])
 def test_slicer_reads_the_tag(mesh, tmp_path, suffix):
     """Slicer's own model storage node puts both files at the same place in the scene."""
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed")
@@ -88,22 +111,23 @@ def test_full_disk_leaves_the_old_file(mesh, tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [target.name]
 
 
-def test_a_file_that_reads_back_wrong_is_discarded(mesh, tmp_path, monkeypatch):
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_reads_back_wrong_is_discarded(mesh, tmp_path, monkeypatch, suffix):
     import SkinSegLib.surface.files as files
 
-    target = tmp_path / "skin.stl"
+    target = tmp_path / f"skin{suffix}"
     target.write_text("old")
     real = files._write
 
-    def cut_short(polydata, path, ending, space):
-        real(polydata, path, ending, space)
+    def cut_short(mesh, path, space, ascii):
+        real(mesh, path, space, ascii)
         path.write_bytes(path.read_bytes()[:-50])
 
     monkeypatch.setattr(files, "_write", cut_short)
     with pytest.raises(OutputError, match="did not read back"):
         write(mesh, target)
     assert target.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["skin.stl"]
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
 
 
 def test_a_file_with_another_shape_of_the_same_size_is_discarded(mesh, tmp_path, monkeypatch):
@@ -112,8 +136,8 @@ def test_a_file_with_another_shape_of_the_same_size_is_discarded(mesh, tmp_path,
 
     real = files._write
 
-    def twice_the_first(polydata, path, ending, space):
-        real(polydata, path, ending, space)
+    def twice_the_first(mesh, path, space, ascii):
+        real(mesh, path, space, ascii)
         content = bytearray(path.read_bytes())
         content[84 + 50 * 5 : 84 + 50 * 6] = content[84 : 84 + 50]
         path.write_bytes(content)
