@@ -9,8 +9,8 @@ import pytest
 import trimesh
 from command import names, skinseg, write_scan
 from mesh_makers import ball, pyramid, skin_mesh, text_ply, together
-from SkinSegLib.arguments import MESH_ENDINGS
 from SkinSegLib.cli import main
+from SkinSegLib.cli_arguments import MESH_ENDINGS
 from SkinSegLib.surface import FORMATS, write
 
 
