@@ -140,13 +140,13 @@ class Report:
         """What smoothing and simplification did to the surface."""
         done = self.processing
         text = ""
-        if "smoothing_bound_mm" in done:
-            text += f"; smoothed by at most {done['smoothing_bound_mm']:.2g} mm"
         if "deviation_p99_mm" in done:
             text += (
-                f"; simplified from {done['triangles_before']:.0f} triangles, which took 99% of it "
-                f"{done['deviation_p99_mm']:.3f} mm at most, all {done['deviation_max_mm']:.2f} mm"
+                f"; {done['triangles_before']:.0f} before, 99% of it within "
+                f"{done['deviation_p99_mm']:.3f} mm of those"
             )
+        if "smoothing_bound_mm" in done:
+            text += f"; smoothed by up to {done['smoothing_bound_mm']:.2g} mm"
         return text
 
     def _level(self) -> str:

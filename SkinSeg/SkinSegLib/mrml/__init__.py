@@ -10,6 +10,7 @@ from .host import ensure_host
 from .job import JobOptions, JobResult, compute, segment_volume
 from .labelmaps import segment_labelmap
 from .models import add_model
+from .rebuild import rebuild_surface, remember_level
 from .segments import HEAD, SKIN, add_segmentation
 from .storage import load_scene, load_segmentation, save_scene, save_segmentation
 from .surfaces import restore_surface, set_surfaces, world_surface
@@ -32,6 +33,8 @@ __all__ = [
     "load_scene",
     "load_segmentation",
     "placed_scan",
+    "rebuild_surface",
+    "remember_level",
     "restore_all",
     "restore_surface",
     "save_scene",

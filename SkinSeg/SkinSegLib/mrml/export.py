@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core import LPS_RAS, OutputError, SkinMesh, replacing, transform_points
 from .host import ensure_host
+from .rebuild import rebuild_surface
 from .segments import HEAD
 from .surfaces import world_surface
 
@@ -29,7 +30,8 @@ def export_surface(
     is read back and compared with the surface triangle by triangle, and only then takes the
     target's name. Slicer's export reports success even where nothing was written, and would turn
     the surface inside out below a mirroring transform; both are caught here. Other formats are
-    written by :func:`SkinSegLib.surface.write`.
+    written by :func:`SkinSegLib.surface.write`. Of a head that was edited since, our surface is
+    made again first.
 
     Raises OutputError if the file cannot be written or does not read back; SceneError if the
     segment is missing or empty.
@@ -37,6 +39,8 @@ def export_surface(
     target = Path(path).absolute()
     if space not in _SPACES:
         raise OutputError(f"There is no coordinate system {space}. Choose LPS or RAS.")
+    if segment_id == HEAD.segment_id:
+        rebuild_surface(segmentation, segment_id)
     mesh = world_surface(segmentation, segment_id)
     if target.suffix.lower() != ".stl" or _turned(segmentation, segment_id, mesh):
         from ..surface import write

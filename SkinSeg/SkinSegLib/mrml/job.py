@@ -8,7 +8,8 @@ from typing import Any
 
 from ..core import Progress
 from ..pipeline import JobOptions, JobResult, compute
-from .segments import add_segmentation
+from .rebuild import remember_level
+from .segments import HEAD, add_segmentation
 from .volumes import placed_scan
 
 __all__ = ["JobOptions", "JobResult", "compute", "segment_volume"]
@@ -40,4 +41,5 @@ def segment_volume(
     node = add_segmentation(
         placed, result.mask.voxels, result.head, result.layer_voxels, result.layer
     )
+    remember_level(node, HEAD.segment_id, result.mask)
     return node, result

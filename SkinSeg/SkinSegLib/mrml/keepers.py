@@ -80,6 +80,12 @@ def kept(segmentation: Any, segment_id: str) -> Any:
     return polydata
 
 
+def is_ours(segmentation: Any, segment_id: str) -> bool:
+    """Whether a mesh was ever kept for a segment, whether or not it still fits."""
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    return segment is not None and _tag(segment, SURFACE_TAG) != ""
+
+
 def remove_orphans() -> int:
     """Remove the kept surfaces of segmentations that are gone; returns how many.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ class PlacedScan:
             points = transform_points(np.linalg.inv(_parent_matrix(self.node)), mesh.points)
         else:
             points = _transformed(_world_transforms(self.node)[1], mesh.points)
-        return SkinMesh(points.astype(np.float32), mesh.triangles, mesh.is_cut, mesh.closed)
+        return replace(mesh, points=points.astype(np.float32))
 
 
 def node_state(node: Any) -> NodeState:

@@ -29,8 +29,7 @@ def inside_others(
     from vtkmodules.vtkCommonCore import vtkIdList, vtkPoints
     from vtkmodules.vtkCommonDataModel import vtkStaticCellLocator
 
-    counts = np.full(len(triangles), 3)
-    polydata = polygons(points, counts, triangles.ravel())
+    polydata = polygons(points, 3, triangles.ravel())
     locator: Any = vtkStaticCellLocator()
     locator.SetDataSet(polydata)
     locator.BuildLocator()

@@ -21,24 +21,26 @@ def to_polydata(mesh: SkinMesh, space: str = "RAS") -> Any:
     from vtkmodules.util.numpy_support import numpy_to_vtk
 
     coordinates = mesh.points if space == "RAS" else mesh.points * lps_signs()
-    counts = np.full(len(mesh.triangles), 3)
-    polydata = polygons(coordinates, counts, mesh.triangles.astype(np.int64).ravel())
+    polydata = polygons(coordinates, 3, mesh.triangles.astype(np.int64).ravel())
     cut = numpy_to_vtk(mesh.is_cut.astype(np.uint8), deep=True)
     cut.SetName(CUT_ARRAY)
     polydata.GetCellData().AddArray(cut)
     return polydata
 
 
-def polygons(points: NDArray[Any], counts: NDArray[Any], corners: NDArray[np.int64]) -> Any:
-    """A vtkPolyData of its own memory. ``counts``: corners of each polygon; ``corners``: indices
-    into points (n, 3), one polygon after the other."""
+def polygons(points: NDArray[Any], counts: NDArray[Any] | int, corners: NDArray[np.int64]) -> Any:
+    """A vtkPolyData of its own memory. ``counts``: corners of each polygon, or of all alike;
+    ``corners``: indices into points (n, 3), one polygon after the other."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
     from vtkmodules.vtkCommonCore import vtkPoints
     from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
     places = vtkPoints()
     places.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
-    offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    if isinstance(counts, int):
+        offsets = np.arange(0, corners.size + 1, counts, dtype=np.int64)
+    else:
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     cells = vtkCellArray()
     cells.SetData(
         numpy_to_vtkIdTypeArray(offsets, deep=True), numpy_to_vtkIdTypeArray(corners, deep=True)

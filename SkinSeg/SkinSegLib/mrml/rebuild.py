@@ -1,0 +1,91 @@
+"""Our surface for a segment that was edited, from its voxels of now and the scan below them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core import CTVolume, Progress, SkinMask, SkinMesh
+from ..scan.masks import onto_scan
+from ..segmentation.findings import cut_faces
+from ..segmentation.level import find_level
+from ..surface import build
+from .keepers import is_ours
+from .labelmaps import segment_labelmap, segment_of
+from .surfaces import restore_surface, set_surfaces
+from .volumes import array_of, placed_scan
+
+#: Tag of a segment: grey value of the skin, and from there to tissue, in the scan's own units.
+LEVEL_TAG = "SkinSeg.Level"
+
+
+def remember_level(segmentation: Any, segment_id: str, mask: SkinMask) -> None:
+    """Keep the level that a mask was made at with its segment, for :func:`rebuild_surface`."""
+    text = f"{mask.level_hu:.9g} {mask.half_contrast_hu:.9g}"
+    segment_of(segmentation, segment_id).SetTag(LEVEL_TAG, text)
+
+
+def rebuild_surface(
+    segmentation: Any, segment_id: str, progress: Progress | None = None
+) -> SkinMesh | None:
+    """Make our surface of a segment again if it was edited since; world RAS mm.
+
+    Returns None, and leaves to Slicer's own conversion: a segment that never had a surface of
+    ours or whose surface still fits, one whose scan is gone, and one below a non-linear transform.
+    The scan is the one that the segmentation's geometry refers to; the level is the one that the
+    segment was made at, else it is found again.
+
+    Raises SceneError, SurfaceError or GeometryError where the segment or its scan is unusable,
+    Cancelled through ``progress``.
+    """
+    if not is_ours(segmentation, segment_id) or segment_id in restore_surface(segmentation):
+        return None
+    volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    voxels, to_node = segment_labelmap(segmentation, segment_id)
+    to_world = _to_world(segmentation)
+    if volume is None or to_world is None or not voxels.any():
+        return None
+    placed = placed_scan(volume)
+    if placed.resampled:
+        return None
+    scan = placed.scan
+    on_scan = onto_scan(np.pad(voxels, 1), _padded(to_world @ to_node), scan)
+    level, half = _level(segmentation, segment_id, scan)
+    cuts = cut_faces(on_scan, scan.spacing)
+    mask = SkinMask(on_scan, scan.ijk_to_ras, "edited", level, half, cuts)
+    mesh = build(mask, scan, progress=progress)
+    set_surfaces(segmentation, {segment_id: placed.into_node_space(mesh)})
+    return mesh
+
+
+def _padded(matrix: Any) -> Any:
+    """The matrix of an array to which one voxel was added at each end."""
+    result = np.array(matrix)
+    result[:3, 3] -= result[:3, :3].sum(axis=1)
+    return result
+
+
+def _to_world(node: Any) -> Any:
+    """4x4 from a node's coordinates to the world; None below a non-linear transform."""
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        return None
+    matrix = vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(matrix)
+    return array_of(matrix)
+
+
+def _level(segmentation: Any, segment_id: str, scan: CTVolume) -> tuple[float, float]:
+    from vtkmodules.vtkCommonCore import reference
+
+    text = reference("")
+    if segment_of(segmentation, segment_id).GetTag(LEVEL_TAG, text):
+        level, half = (float(word) for word in str(text).split())
+        return level, half
+    found = find_level(scan)
+    return found.skin, (found.tissue - found.air) / 2
