@@ -65,6 +65,9 @@ def bone_surface(
     box, inside = _inside(mesh, volume)
     progress.update(0.3)
     values = volume.voxels[box]
+    padding = volume.padding_mask()
+    if padding is not None:  # where nothing was measured there is no bone, whatever stands there
+        values = np.where(padding[box], bone_hu - _BELOW_HU, values)
     dense = values >= bone_hu
     kept = _large_pieces(dense & inside, volume.voxel_volume_ml)
     progress.update(0.6)

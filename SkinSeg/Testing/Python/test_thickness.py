@@ -146,6 +146,16 @@ def test_what_is_as_dense_but_no_bone_changes_nothing(skin, plain, name, more):
     assert np.abs(found - expected).max() < 2.5, name
 
 
+def test_padding_is_no_bone(skin, plain):
+    """Outside the round field some scanners write a value above any bone."""
+    index = np.indices(plain.voxels.shape)[2]
+    voxels = np.where(index > 125, np.int16(5000), plain.voxels)  # from 2 mm under the skin on
+    padded = CTVolume(voxels, plain.ijk_to_ras, padding=(5000.0,))
+    found = skull_thickness(skin, padded, bone_hu=HALF_HU)
+    whole = skull_thickness(skin, plain, bone_hu=HALF_HU)
+    assert found.thickness_mm == pytest.approx(whole.thickness_mm, abs=0.01)
+
+
 def test_a_jaw_is_bone_too():
     """A second piece of 14 mL, far from the skull, below it."""
     jaw = scan(more=lambda x, y, z: 1000 * near(x, y, z, (0, 0, -35), 15.0))
