@@ -172,7 +172,9 @@ def test_export_of_skin_and_of_a_segment_that_the_user_added(tmp_path):
 
 
 def test_what_slicer_converts_below_a_mirror_is_not_exported_inside_out(tmp_path):
-    node, mesh, _mask = segmented(volume_node(head_scan(), linear(MIRROR)))
+    volume = volume_node(head_scan(), linear(MIRROR))
+    node, mesh, _mask = segmented(volume)
+    mrml.ensure_host().mrmlScene.RemoveNode(volume)  # without it our surface is not made again
     array = mrml.ensure_host().util.arrayFromSegmentInternalBinaryLabelmap(node, "Head")
     array[tuple(n // 2 for n in array.shape)] = 0  # an edit: our surface does not fit any more
     node.GetBinaryLabelmapInternalRepresentation("Head").Modified()
