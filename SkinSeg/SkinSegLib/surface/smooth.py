@@ -19,7 +19,7 @@ _BOUND_MM, _BOUND_VOXEL = 0.2, 1 / 3
 #: a little more noise off the flat parts, but rounds the ear's rim half as much again.
 _ITERATIONS, _PASS_BAND = 20, 0.1
 #: Slices this many times as far apart as pixels are thick.
-_THICK = 2.0
+_THICK = 2.5
 _NET_ITERATIONS, _NET_RELAXATION = 40, 0.2
 #: Edges over which a vertex that is held holds its neighbours.
 _RINGS = 3
