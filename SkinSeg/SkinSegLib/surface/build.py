@@ -11,7 +11,7 @@ from ..core import CTVolume, Progress, SkinMask, SkinMesh, SurfaceError, transfo
 from ..core.geometry import Matrix
 from .contour import contour
 from .field import Field, build_field
-from .layer import shell_field
+from .layer import shell_field, without_pockets
 from .options import SurfaceOptions
 from .resample import resampled
 from .simplify import simplified
@@ -51,7 +51,7 @@ def build(
     if options.layer_mm is not None:
         with progress.stage("Layer", 0.8):
             field, matrix = shell_field(field, matrix, solid, options.layer_mm, progress)
-            mesh = contour(field, matrix, largest_part=False)
+            mesh = without_pockets(contour(field, matrix, largest_part=False))
             mesh = _finished(mesh, field, matrix, volume, options, progress)
     mesh = _with_field_cut(mesh, volume)
     if not mesh.closed:

@@ -16,12 +16,15 @@ from ..core import (
     transform_points,
 )
 from .field import EPSILON, FULL, Field
+from .parts import chosen_triangles, part_of_triangle, part_volumes_ml
 from .resample import MOST_VOXELS, refined
 
 #: Longest edge of the pieces of surface that distances are measured to, in layers.
 _PIECE = 0.6
 #: The inner wall needs about two grid steps within the layer, or it would touch the outer one.
 _STEPS_PER_LAYER = 2.0
+#: A closed hollow smaller than this is filled, mL.
+_POCKET_ML = 0.5
 #: Distances that are looked up between two chances to cancel.
 _CHUNK = 100_000
 
@@ -72,6 +75,16 @@ def shell_field(
     np.copyto(wall, field.values, where=~inside)
     values = wall.astype(np.int16)
     return Field(values, field.origin, field.ends), ijk_to_ras
+
+
+def without_pockets(shell: SkinMesh) -> SkinMesh:
+    """A shell without the closed hollows in ear lobes and the like, which would trap resin.
+
+    Left out, too, are crumbs of the grid. The large hollow of a shell that no cut opens stays.
+    """
+    parts = part_of_triangle(shell)
+    large = np.abs(part_volumes_ml(shell, parts)) >= _POCKET_ML
+    return shell if large.all() else chosen_triangles(shell, large[parts])
 
 
 def _depth(

@@ -20,7 +20,7 @@ _BOUND_MM, _BOUND_VOXEL = 0.2, 1 / 3
 _ITERATIONS, _PASS_BAND = 20, 0.1
 #: Slices this many times as far apart as pixels are thick.
 _THICK = 2.5
-_NET_ITERATIONS, _NET_RELAXATION = 40, 0.2
+_NET_ITERATIONS, _NET_RELAXATION = 20, 0.2
 #: Edges over which a vertex that is held holds its neighbours.
 _RINGS = 3
 #: float32 coordinates of a head are good to about 1e-5 mm: stay that far below the bound.

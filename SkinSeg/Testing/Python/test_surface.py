@@ -68,7 +68,8 @@ def test_ball_on_any_grid(name):
     mesh = build(mask, volume)
     radii = np.linalg.norm(mesh.points - centre, axis=1)
     coarse = max(volume.spacing) > 2
-    assert abs(radii.mean() - 11.0) < (0.08 if coarse else 0.03)
+    # Drawn tight between slices of 2.5 mm, so small a ball shrinks a little.
+    assert abs(radii.mean() - 11.0) < (0.12 if coarse else 0.03)
     assert np.abs(radii - 11.0).max() < (0.5 if coarse else 0.15)
     body = solid_of(mesh)
     assert mesh.closed
@@ -198,7 +199,8 @@ def test_layer_is_a_shell_of_that_thickness(name, layer_mm):
     # Distances are interpolated linearly over half a layer or a voxel: off by step^2 / 8 times
     # the sum of both curvatures, which on a head are ten times smaller than on this ball.
     bend = max(*volume.spacing, layer_mm / 2) ** 2 / (4 * (11 - layer_mm))
-    assert np.abs(radii[inner].mean() - (11 - layer_mm)) < 0.06 + bend
+    tight = 0.1 if name == "slices" else 0.0  # drawn tight between slices
+    assert np.abs(radii[inner].mean() - (11 - layer_mm)) < 0.06 + bend + tight
     expected = 4 / 3 * np.pi * (11**3 - (11 - layer_mm) ** 3) / 1000
     assert mesh.volume_ml == pytest.approx(expected, rel=0.06)
     voxels = layer_voxels(mask, build(mask, volume), layer_mm)
@@ -216,6 +218,20 @@ def test_layer_is_open_where_the_scan_cuts():
     # Near the plane through its middle a ball of radius r is cut in a ring 2 mm wide.
     assert area / 2 == pytest.approx(np.pi * (14**2 - 12**2), rel=0.1)
     assert ring[:, :, 2] == pytest.approx(-0.5)
+
+
+def test_a_layer_has_no_pockets_that_trap_resin():
+    """A ball with a lobe that is thicker than two walls only in its middle: a hollow of its own."""
+    volume, _, centre = ball(GRIDS["1 mm"], radius=14.0, off=(0, 0, -14))
+    index = np.stack(np.indices(volume.voxels.shape)[::-1], axis=-1).reshape(-1, 3)
+    far = np.linalg.norm(index - (centre + [16.5, 0, 6]), axis=1).reshape(volume.voxels.shape)
+    voxels = np.maximum(volume.voxels, np.clip(-480 - 520 * (far - 4.5), -1000, 40))
+    volume = CTVolume(voxels.astype(np.float32), volume.ijk_to_ras)
+    mask = masked(volume.voxels >= -480, volume)
+    mesh = build(mask, volume, SurfaceOptions(2.5))
+    assert mesh.closed
+    assert len(solid_of(mesh).split(only_watertight=True)) == 1
+    assert _contains(mesh, (centre + [16.5, 0, 6])[None]).all()
 
 
 def test_layer_too_thin_for_the_voxels_is_refused():
