@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,7 @@ def test_ctrl_c_while_the_report_is_shown(
 ) -> None:
     def as_text(self: Report) -> str:
         signal.raise_signal(signal.SIGINT)
+        time.sleep(1)  # Python runs the handler when it comes round to it
         pytest.fail("Ctrl-C was ignored")
 
     monkeypatch.setattr(Report, "as_text", as_text)
