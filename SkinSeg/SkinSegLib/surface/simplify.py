@@ -78,7 +78,7 @@ def simplified(
         if found is None:
             count = int(count * 1.5)
             continue
-        apart = deviation(mesh, found, min(SAMPLES, 5 * given))
+        apart = deviation(mesh, found, min(SAMPLES, 2 * given))
         if deviation_mm is None or triangles is not None:
             return _with_figures(found, given, apart)
         excess = max(apart.p99, apart.max / _MOST) / deviation_mm

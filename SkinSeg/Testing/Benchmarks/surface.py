@@ -77,7 +77,7 @@ def accuracy() -> None:
 
 
 def show(phantom: Phantom, mesh: SkinMesh) -> None:
-    """Errors of a mesh as a whole, at the nose's tip and at the ears' rims."""
+    """Errors of a mesh as a whole and at what smoothing could spoil."""
     points = spread_points(mesh, POINTS)
     found = surface_error(points, phantom)
     feet = phantom.nearest(points)
@@ -88,7 +88,13 @@ def show(phantom: Phantom, mesh: SkinMesh) -> None:
     for ear in head.ears:
         local = (feet - ear.origin) @ ear.axes.T / ear.scale
         ears |= (np.abs(local) < 40).all(axis=1) & (local[:, 0] > 5) & (local[:, 2] > 2)
-    for label, part in (("all", counted), ("nose tip", counted & nose), ("ears", counted & ears)):
+    lips = np.linalg.norm(feet - head.at(0, 98, -46), axis=1) < 16
+    eyes = np.zeros(len(feet), bool)
+    for side in (1, -1):
+        eyes |= np.linalg.norm(feet - head.at(side * 32, 83, 19), axis=1) < 14
+    regions = {"all": True, "nose tip": nose, "ears": ears, "lips": lips, "eyelids": eyes}
+    for label, region in regions.items():
+        part = counted & region
         figures = error_figures(found.distance[part])
         bias = phantom.blur_bias(feet[part])
         unblurred = error_figures(found.distance[part] + bias)
