@@ -164,8 +164,9 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
 
     def enter(self) -> None:
-        """Called each time the user opens this module."""
+        """Called each time the user opens this module, also after an edit in another one."""
         self.initializeParameterNode()
+        self._rebuildSurface()
 
     def exit(self) -> None:
         """Called each time the user opens another module."""
@@ -209,6 +210,16 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateButtons)
         if not self._closed:
             self._updateButtons()
+
+    def _rebuildSurface(self) -> None:
+        """Put our surface of the head back if the head was edited elsewhere."""
+        if self.logic.isRunning():
+            return
+        try:
+            if self.logic.rebuildSurface(self._parameterNode.segmentation):
+                self.ui.resultLabel.text = _("The head was edited: its surface was made again.")
+        except Exception as error:
+            self.ui.resultLabel.text = _failureMessage(error)
 
     def onSegmentButton(self) -> None:
         """Start, or cancel what was started."""
@@ -377,6 +388,14 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
         if segmentationNode is None:
             raise SceneError("There is no segmentation to export. Segment a volume first.")
         return mrml.export_surface(segmentationNode, path, segmentId, space)
+
+    def rebuildSurface(self, segmentationNode) -> bool:
+        """Make the head's surface again if its segment was edited; whether that was so."""
+        from SkinSegLib import mrml
+
+        if segmentationNode is None:
+            return False
+        return mrml.rebuild_surface(segmentationNode, mrml.HEAD.segment_id) is not None
 
     def exportName(self, segmentationNode, segmentId="Head"):
         """The file name to propose for a segment: its own name, made safe for every system."""

@@ -39,8 +39,7 @@ def export_surface(
     target = Path(path).absolute()
     if space not in _SPACES:
         raise OutputError(f"There is no coordinate system {space}. Choose LPS or RAS.")
-    if segment_id == HEAD.segment_id:
-        rebuild_surface(segmentation, segment_id)
+    rebuild_surface(segmentation, segment_id)
     mesh = world_surface(segmentation, segment_id)
     if target.suffix.lower() != ".stl" or _turned(segmentation, segment_id, mesh):
         from ..surface import write

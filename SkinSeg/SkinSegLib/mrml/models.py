@@ -6,6 +6,7 @@ from typing import Any
 
 from .host import ensure_host
 from .labelmaps import segment_of
+from .rebuild import rebuild_surface
 from .segments import HEAD, place_beside
 from .surfaces import node_surface
 
@@ -20,6 +21,7 @@ def add_model(segmentation: Any, segment_id: str = HEAD.segment_id) -> Any:
     empty; then the scene is as it was.
     """
     slicer = ensure_host()
+    rebuild_surface(segmentation, segment_id)
     polydata = node_surface(segmentation, segment_id)
     scene = slicer.mrmlScene
     node = scene.AddNewNodeByClass("vtkMRMLModelNode", scene.GetUniqueNameByString(MODEL_NAME))

@@ -13,6 +13,7 @@ from ..segmentation.level import find_level
 from ..surface import build
 from .keepers import is_ours
 from .labelmaps import segment_labelmap, segment_of
+from .segments import HEAD
 from .surfaces import restore_surface, set_surfaces
 from .volumes import array_of, placed_scan
 
@@ -31,15 +32,18 @@ def rebuild_surface(
 ) -> SkinMesh | None:
     """Make our surface of a segment again if it was edited since; world RAS mm.
 
-    Returns None, and leaves to Slicer's own conversion: a segment that never had a surface of
-    ours or whose surface still fits, one whose scan is gone, and one below a non-linear transform.
+    Returns None where the surface still fits, and where Slicer's own conversion has to do: for
+    any segment but the head, for one that never had a surface of ours, whose scan is gone, or that
+    lies below a non-linear transform.
     The scan is the one that the segmentation's geometry refers to; the level is the one that the
     segment was made at, else it is found again.
 
     Raises SceneError, SurfaceError or GeometryError where the segment or its scan is unusable,
     Cancelled through ``progress``.
     """
-    if not is_ours(segmentation, segment_id) or segment_id in restore_surface(segmentation):
+    if segment_id != HEAD.segment_id or not is_ours(segmentation, segment_id):
+        return None
+    if segment_id in restore_surface(segmentation):
         return None
     volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
     voxels, to_node = segment_labelmap(segmentation, segment_id)

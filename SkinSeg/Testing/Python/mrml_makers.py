@@ -143,6 +143,27 @@ def _results(scan: CTVolume) -> tuple[SkinMask, SkinMesh, NDArray[np.uint8]]:
     return _RESULTS[key]
 
 
+def erase(node: Any, low: Any, high: Any) -> None:
+    """Erase a box, given in the head's frame (mm), as Slicer's eraser does: in the labelmap."""
+    from SkinSegLib.mrml.volumes import array_of
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+    image = node.GetBinaryLabelmapInternalRepresentation("Head")
+    whole = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+    matrix = vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    k, j, i = np.indices(whole.shape)
+    index = np.stack([i, j, k], axis=-1).reshape(-1, 3) + image.GetExtent()[::2]
+    place = transform_points(array_of(matrix), index)
+    there = ((place > low) & (place < high)).all(axis=1)
+    assert there.any()
+    whole[there.reshape(whole.shape)] = 0
+    image.GetPointData().GetScalars().Modified()
+    image.Modified()
+    node.GetSegmentation().GetSegment("Head").Modified()
+
+
 def nearest(points: NDArray[Any], target: NDArray[np.float64]) -> float:
     """Distance in mm from a position to the nearest of some points."""
     return float(np.linalg.norm(np.asarray(points, dtype=float) - target, axis=1).min())

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,14 @@ from SkinSegLib.core import Progress
 from SkinSegLib.report import Report
 
 SAID = "Cancelled; nothing was written."
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_means_something():
+    """As in a terminal: a shell starts what runs in its background with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +129,6 @@ def test_ctrl_c_while_the_report_is_shown(
 ) -> None:
     def as_text(self: Report) -> str:
         signal.raise_signal(signal.SIGINT)
-        time.sleep(1)  # Python runs the handler when it comes round to it
         pytest.fail("Ctrl-C was ignored")
 
     monkeypatch.setattr(Report, "as_text", as_text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mrml_makers import linear, small_scan, volume_node
+from mrml_makers import EAR, erase, linear, segmented, small_scan, volume_node
 from panel_makers import (
     during,
     empty_scene,
@@ -94,6 +94,35 @@ def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
     mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
     (node,) = segmentations()
     assert np.array_equal(shown(node, "Head"), logic.result.head.points)
+
+
+def test_back_from_the_segment_editor_our_surface_of_the_head_is_there_again(panel):
+    volume_node(small_scan())
+    panel.ui.segmentButton.click()
+    (node,) = segmentations()
+    before = shown(node, "Head")
+    said = panel.ui.resultLabel.text
+    panel.exit()
+    panel.enter()  # nothing was edited
+    assert panel.ui.resultLabel.text == said
+    panel.exit()
+    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
+    assert mrml.restore_surface(node) == ("Skin",)
+    panel.enter()
+    assert "was edited" in panel.ui.resultLabel.text
+    assert mrml.restore_surface(node) == ("Head", "Skin")
+    assert shown(node, "Head")[:, 0].min() > before[:, 0].min() + 3  # the ear is gone
+
+
+def test_a_surface_that_cannot_be_made_again_is_told(panel, monkeypatch):
+    def refuse(segmentation, segment_id):
+        raise SceneError("Load the scan again.")
+
+    panel.exit()
+    monkeypatch.setattr(mrml, "rebuild_surface", refuse)
+    panel.logic.getParameterNode().segmentation = segmented(volume_node(small_scan()))[0]
+    panel.enter()
+    assert panel.ui.resultLabel.text == "Load the scan again."
 
 
 def test_a_deleted_result_leaves_no_face_behind(host, empty_scene):

@@ -7,13 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import trimesh
-from mrml_makers import EAR, bent, head_scan, linear, nearest, rotation, segmented, volume_node
+from mrml_makers import (
+    EAR,
+    bent,
+    erase,
+    head_scan,
+    linear,
+    nearest,
+    rotation,
+    segmented,
+    volume_node,
+)
 
 pytest.importorskip("slicer", reason="slicer-core is not installed")
 
 from SkinSegLib import mrml
 from SkinSegLib.core import transform_points
-from SkinSegLib.mrml.volumes import array_of
 
 
 @pytest.fixture(autouse=True)
@@ -21,26 +30,6 @@ def empty_scene():
     slicer = mrml.ensure_host()
     yield
     slicer.mrmlScene.Clear(False)
-
-
-def erase(node, low, high) -> None:
-    """Erase a box, given in the head's frame (mm), as Slicer's eraser does: in the labelmap."""
-    from vtkmodules.util.numpy_support import vtk_to_numpy
-    from vtkmodules.vtkCommonMath import vtkMatrix4x4
-
-    image = node.GetBinaryLabelmapInternalRepresentation("Head")
-    whole = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    matrix = vtkMatrix4x4()
-    image.GetImageToWorldMatrix(matrix)
-    k, j, i = np.indices(whole.shape)
-    index = np.stack([i, j, k], axis=-1).reshape(-1, 3) + image.GetExtent()[::2]
-    place = transform_points(array_of(matrix), index)
-    there = ((place > low) & (place < high)).all(axis=1)
-    assert there.any()
-    whole[there.reshape(whole.shape)] = 0
-    image.GetPointData().GetScalars().Modified()
-    image.Modified()
-    node.GetSegmentation().GetSegment("Head").Modified()
 
 
 def erase_ear(node) -> None:
