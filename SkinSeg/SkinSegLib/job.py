@@ -141,7 +141,10 @@ def run_job(
     if finish:
         with rest.part(_WRITE[0], 0.0).stage("Finish", 1.0) as stage:
             mesh, done = finished(mesh, finish, stage)
-    warnings = _device_warnings(options.device, result.mask.engine)
+    warnings = (
+        *_device_warnings(options.device, result.mask.engine),
+        *_triangle_warnings(result.layer or result.head, job.shape.triangles),
+    )
     origin = _provenance(result.mask, mesh, options, job, layer_mm, finish)
     with replacing_together() as files:
         part = rest.part(*_WRITE)
@@ -289,6 +292,15 @@ def _device_warnings(device: str, engine: str) -> tuple[str, ...]:
     if device in ("auto", "cpu") or engine in GPU_ENGINES:
         return ()
     return (f"The engine {engine} computes on the CPU; the device {device} was not used.",)
+
+
+def _triangle_warnings(mesh: SkinMesh, wanted: int | None) -> tuple[str, ...]:
+    if wanted is None or len(mesh.triangles) <= 1.02 * wanted:
+        return ()
+    return (
+        f"{wanted} triangles were asked for; the fewest tried with which the surface stayed closed "
+        f"are {len(mesh.triangles)}.",
+    )
 
 
 def _write(

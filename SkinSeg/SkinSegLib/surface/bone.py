@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import Box, CTVolume, Progress, SkinMesh, SurfaceError, transform_points
+from .contour import flying_edges
 
 #: Between soft tissue (to about 100 HU, enhanced vessels to about 300) and compact bone (1000 HU
 #: and more), nearer to tissue: thin bone is blurred to a few hundred HU, and engineers who set the
@@ -78,11 +79,13 @@ def bone_surface(
         )
     # Everything else stays as measured, or the edge of the bones would move.
     field = np.where(dense & ~kept, bone_hu - _BELOW_HU, values).astype(np.float32)
-    corners = _iso_surface(field, bone_hu)
+    points, triangles = flying_edges(field, bone_hu)
+    if not len(triangles):
+        raise SurfaceError("The bone has no surface within the scan. Choose another bone level.")
     progress.update(0.9)
     origin = [part.start for part in box[::-1]]
-    ras = transform_points(volume.ijk_to_ras, corners.reshape(-1, 3) + origin)
-    return ras.reshape(-1, 3, 3)
+    ras = transform_points(volume.ijk_to_ras, points + np.array(origin, np.float64))
+    return np.asarray(ras[triangles])
 
 
 def _inside(mesh: SkinMesh, volume: CTVolume) -> tuple[Box, NDArray[np.bool_]]:
@@ -136,27 +139,3 @@ def _large_pieces(mask: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]
     sizes[0] = 0.0
     large = (sizes >= _LEAST_ML) & (sizes >= _LEAST_SHARE * sizes.max())
     return large[labels] if large.any() else None
-
-
-def _iso_surface(values: NDArray[np.float32], level: float) -> NDArray[np.float64]:
-    """Corners (m, 3, 3) in voxels (i, j, k)."""
-    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-    from vtkmodules.vtkCommonDataModel import vtkImageData
-    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
-
-    image = vtkImageData()
-    image.SetDimensions(values.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(values.ravel()))
-    edges = vtkFlyingEdges3D()
-    edges.SetInputData(image)
-    edges.SetValue(0, level)
-    edges.ComputeNormalsOff()
-    edges.ComputeScalarsOff()
-    edges.Update()
-    surface = edges.GetOutput()
-    if surface.GetNumberOfPolys() == 0:
-        raise SurfaceError("The bone has no surface within the scan. Choose another bone level.")
-    points = vtk_to_numpy(surface.GetPoints().GetData()).astype(np.float64)
-    return np.asarray(points[vtk_to_numpy(surface.GetPolys().GetConnectivityArray())]).reshape(
-        -1, 3, 3
-    )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import MissingPackageError, SkinMesh, SurfaceError
+from .deviation import area_mm2
 from .measures import measures
 from .nesting import inside_others
+from .parts import part_volumes_ml
 from .topology import bow_ties, edges_of, parts, repeats
 from .untangle import intersecting_pairs
 
@@ -119,12 +120,12 @@ def check(mesh: SkinMesh, *, self_intersections: bool = True) -> MeshCheck:
         triangles.size and not 0 <= triangles.min() <= triangles.max() < len(points)
     ):
         raise SurfaceError("The mesh is damaged: its coordinates are no numbers, or points lack.")
-    double = _double_areas(points, triangles)
+    areas = area_mm2(mesh)
     collapsed = (triangles == np.roll(triangles, 1, axis=1)).any(axis=1)
-    degenerate, again = (double == 0) | collapsed, repeats(triangles) & ~collapsed
+    degenerate, again = (areas == 0) | collapsed, repeats(triangles) & ~collapsed
     whole = triangles[~collapsed]
     edges, part = edges_of(whole), parts(whole, len(points))
-    volumes = _volumes(points, whole, part)
+    volumes = part_volumes_ml(points, whole, part)
     cavity = _cavities(points, whole, part, volumes)
     inside_out = int(((volumes < 0) & ~cavity).sum())
     size = measures(mesh)
@@ -146,35 +147,10 @@ def check(mesh: SkinMesh, *, self_intersections: bool = True) -> MeshCheck:
         cavities=int(cavity.sum()),
         inside_out_components=inside_out,
         self_intersections=pairs,
-        volume_ml=float(volumes.sum()) / 1000.0,
-        area_cm2=float(double.sum()) / 200.0,
+        volume_ml=float(volumes.sum()),
+        area_cm2=float(areas.sum()) / 100.0,
         bounds_mm=(size.low_ras, size.high_ras),
     )
-
-
-def _double_areas(points: NDArray[np.float64], triangles: NDArray[Any]) -> NDArray[np.float64]:
-    """Twice the areas in mm2. From float32 coordinates a zero is exactly one."""
-    (ax, ay, az), (bx, by, bz) = (
-        (points[triangles[:, corner]] - points[triangles[:, 0]]).T for corner in (1, 2)
-    )
-    cross = (ay * bz - az * by) ** 2 + (az * bx - ax * bz) ** 2 + (ax * by - ay * bx) ** 2
-    doubled: NDArray[np.float64] = np.sqrt(cross)
-    return doubled
-
-
-def _volumes(
-    points: NDArray[np.float64], triangles: NDArray[np.int64], part: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Signed volume of each part in mm3, by the divergence theorem."""
-    if not len(triangles):
-        return np.zeros(0)
-    centred = points - points[triangles[:, 0]].mean(axis=0)
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = (
-        centred[triangles[:, corner]].T for corner in range(3)
-    )
-    six = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-    volumes: NDArray[np.float64] = np.bincount(part, weights=six) / 6.0
-    return volumes
 
 
 def _cavities(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..core import SkinMesh, SurfaceError, transform_points
 from .field import FULL, Field
+from .topology import parts
 
 Triangles = NDArray[np.int32]
 
@@ -29,13 +30,14 @@ def contour(
     """
     once = [(int(low is not None), int(high is not None)) for low, high in field.ends]
     values = np.pad(np.pad(field.values, once, mode="edge"), once, constant_values=-FULL)
-    points, triangles = _flying_edges(values)
+    points, triangles = flying_edges(values, 0.0)
     if len(triangles) == 0:
         raise SurfaceError("The mask has no surface. Segment the scan again.")
     kji = points[:, ::-1] + np.subtract(field.origin, [2 * low for low, _ in once]).astype("f4")
     triangles, is_cut = _flatten_ends(kji, triangles, field)
     if largest_part:
-        keep = _largest_component(triangles, len(kji))
+        part = parts(triangles, len(kji))
+        keep = part == np.bincount(part).argmax()
         triangles, is_cut = triangles[keep], is_cut[keep]
     kji, triangles = without_unused(kji, triangles)
     ras = transform_points(ijk_to_ras, kji[:, ::-1]).astype(np.float32)
@@ -56,8 +58,8 @@ def is_closed(triangles: Triangles) -> bool:
     return starts.size > 0 and once and bool((forward == backward).all())
 
 
-def _flying_edges(values: NDArray[np.int16]) -> tuple[NDArray[np.float32], Triangles]:
-    """Vertices (i, j, k) in voxels and triangles of the zero set."""
+def flying_edges(values: NDArray[Any], level: float) -> tuple[NDArray[np.float32], Triangles]:
+    """Vertices (i, j, k) in voxels and triangles of where an array (k, j, i) crosses a level."""
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
@@ -67,7 +69,7 @@ def _flying_edges(values: NDArray[np.int16]) -> tuple[NDArray[np.float32], Trian
     image.GetPointData().SetScalars(numpy_to_vtk(values.ravel()))
     edges = vtkFlyingEdges3D()
     edges.SetInputData(image)
-    edges.SetValue(0, 0.0)
+    edges.SetValue(0, level)
     edges.ComputeNormalsOff()
     edges.ComputeGradientsOff()
     edges.ComputeScalarsOff()
@@ -109,20 +111,6 @@ def _flatten_ends(
         whole = (a != b) & (b != c) & (c != a)
         triangles, is_cut = triangles[whole], is_cut[whole]
     return triangles, is_cut
-
-
-def _largest_component(triangles: Triangles, count: int) -> NDArray[np.bool_]:
-    """Triangles of the component with most of them, as booleans."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    a, b, c = triangles.T
-    rows, columns = np.concatenate([a, b]), np.concatenate([b, c])
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(count, count))
-    _, labels = connected_components(graph, directed=False)
-    of_triangle = labels[a]
-    result: NDArray[np.bool_] = of_triangle == np.bincount(of_triangle).argmax()
-    return result
 
 
 def without_unused(

@@ -65,8 +65,9 @@ def distances(points: NDArray[np.float64], mesh: SkinMesh) -> NDArray[np.float64
 
 def area_mm2(mesh: SkinMesh) -> NDArray[np.float64]:
     """Area of each triangle in mm2."""
-    a, b, c = (mesh.points[mesh.triangles[:, corner]] for corner in range(3))
-    u, v = (b - a).T.astype(np.float64), (c - a).T.astype(np.float64)
+    points = mesh.points.astype(np.float64)  # so that no area of float32 corners rounds to zero
+    a, b, c = (points[mesh.triangles[:, corner]] for corner in range(3))
+    u, v = (b - a).T, (c - a).T
     # By components: np.cross takes several times as long.
     normal = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
     result: NDArray[np.float64] = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2) / 2

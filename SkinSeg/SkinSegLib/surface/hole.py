@@ -88,17 +88,17 @@ def with_drain_hole(
 
 def closed_hollows_ml(mesh: SkinMesh) -> list[float]:
     """The volume in mL of each hollow that nothing opens (inward parts), the largest first."""
-    volumes = part_volumes_ml(mesh, part_of_triangle(mesh))
+    volumes = part_volumes_ml(mesh.points, mesh.triangles, part_of_triangle(mesh))
     return sorted((-float(volume) for volume in volumes if volume < 0), reverse=True)
 
 
 def _lowest_of_hollow(mesh: SkinMesh) -> NDArray[np.float64] | None:
     """The most inferior vertex of the closed hollow; None if there are at most pockets."""
-    parts = part_of_triangle(mesh)
-    volumes = part_volumes_ml(mesh, parts)
+    part = part_of_triangle(mesh)
+    volumes = part_volumes_ml(mesh.points, mesh.triangles, part)
     if not volumes.size or -volumes.min() < _LEAST_HOLLOW * volumes.max() or volumes.min() >= 0:
         return None
-    points = mesh.points[mesh.triangles[parts == volumes.argmin()]].reshape(-1, 3)
+    points = mesh.points[mesh.triangles[part == volumes.argmin()]].reshape(-1, 3)
     # On a flat ground the middle of it, not its edge.
     ground = points[points[:, 2] <= points[:, 2].min() + _GROUND_MM].astype(np.float64)
     lowest: NDArray[np.float64] = ground[((ground - ground.mean(axis=0)) ** 2).sum(axis=1).argmin()]

@@ -82,9 +82,9 @@ def without_pockets(shell: SkinMesh) -> SkinMesh:
 
     Left out, too, are crumbs of the grid. The large hollow of a shell that no cut opens stays.
     """
-    parts = part_of_triangle(shell)
-    large = np.abs(part_volumes_ml(shell, parts)) >= _POCKET_ML
-    return shell if large.all() else chosen_triangles(shell, large[parts])
+    part = part_of_triangle(shell)
+    large = np.abs(part_volumes_ml(shell.points, shell.triangles, part)) >= _POCKET_ML
+    return shell if large.all() else chosen_triangles(shell, large[part])
 
 
 def _depth(

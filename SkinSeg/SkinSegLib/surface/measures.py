@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..core import SkinMesh
+from .contour import without_unused
 from .deviation import area_mm2
 
 Vector = tuple[float, float, float]
@@ -53,7 +52,7 @@ def measures(mesh: SkinMesh) -> MeshMeasures:
     if not len(mesh.triangles):
         zero = (0.0, 0.0, 0.0)
         return MeshMeasures(0.0, 0.0, 0.0, zero, zero)
-    used = mesh.points[np.unique(mesh.triangles)]
+    used, _ = without_unused(mesh.points, mesh.triangles)
     low, high = used.min(axis=0), used.max(axis=0)
     areas = area_mm2(mesh) / 100.0
     return MeshMeasures(

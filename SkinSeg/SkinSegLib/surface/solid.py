@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core import OutputError, SkinMesh, SurfaceError
+from .contour import without_unused
 from .manifold import found_among, from_manifold, to_body, without_coincident
-from .parts import largest_part, used_points
+from .parts import largest_part
 
 #: Must stand in the name of a file that holds a mirrored head, and wherever it is described.
 MIRRORED = "mirrored"
@@ -176,7 +177,7 @@ def with_cavities_dropped(mesh: SkinMesh) -> SkinMesh:
 
 def _cuts(mesh: SkinMesh, plane: CutPlane) -> bool:
     """Whether something of the mesh is below a plane. Raises SurfaceError if all of it is."""
-    distance = plane.distance(used_points(mesh))
+    distance = plane.distance(without_unused(mesh.points, mesh.triangles)[0])
     if distance.size and distance.max() <= _ON_PLANE_MM:
         raise SurfaceError(
             f"The cut would leave nothing: all of the surface is below it, by "
@@ -215,7 +216,7 @@ def _axes_of(plane: CutPlane) -> NDArray[np.float64]:
 
 
 def _centre(mesh: SkinMesh) -> NDArray[np.float64]:
-    used = used_points(mesh).astype(np.float64)
+    used = without_unused(mesh.points, mesh.triangles)[0].astype(np.float64)
     return np.asarray((used.min(axis=0) + used.max(axis=0)) / 2)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Triangles = NDArray[np.int64]
+Triangles = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,31 @@ def test_what_is_no_mask(
     assert not out.exists()
 
 
+def test_more_triangles_than_were_asked_for_are_told(
+    scan: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As where collapsing edges that far would tear the surface."""
+    from SkinSegLib.surface import simplify
+
+    real = simplify._quadric
+    monkeypatch.setattr(
+        simplify, "_quadric", lambda mesh, count, *rest: real(mesh, count, *rest)
+        if count > 2000 else None,
+    )  # fmt: skip
+    out = tmp_path / "skin.stl"
+    given = ["segment", str(scan), "-o", str(out), "--engine", "threshold"]
+    assert main([*given, "--triangles", "1500"]) == 0
+    count = len(trimesh.load_mesh(out).faces)
+    assert 2000 < count < 2400
+    assert "1500 triangles were asked for" in (err := capsys.readouterr().err)
+    assert f"are {count}." in err
+    assert main([*given, "--triangles", "2300"]) == 0
+    assert "asked for" not in capsys.readouterr().err
+
+
 def test_bad_usage(scan: Path) -> None:
     for more in (["--triangles", "7"], ["--smooth", "-1"], ["--segment", "a", "--label", "1"]):
         with pytest.raises(SystemExit) as ended:
