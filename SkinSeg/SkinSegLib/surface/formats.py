@@ -95,6 +95,15 @@ def write_polydata(mesh: SkinMesh, path: Path, space: str, *, ascii: bool = Fals
             words.SetName(name)
             words.InsertNextValue(text)
             polydata.GetFieldData().AddArray(words)
+    run_writer(writer, polydata, path)
+    if suffix == ".obj":
+        # The writer has no comment of its own; Slicer looks for the tag in the first lines.
+        body = path.read_bytes()
+        path.write_bytes(f"# {stamp(space)}\n# unit: {UNIT}\n".encode() + body)
+
+
+def run_writer(writer: Any, polydata: Any, path: Path) -> None:
+    """Let one of VTK's writers write. Raises OutputError if it did not get to the end."""
     problems: list[str] = []
     writer.AddObserver("ErrorEvent", lambda _writer, event: problems.append(event))
     writer.SetFileName(str(path))
@@ -102,10 +111,6 @@ def write_polydata(mesh: SkinMesh, path: Path, space: str, *, ascii: bool = Fals
     written = writer.Write()
     if not written or writer.GetErrorCode() or problems:
         raise not_written(path)
-    if suffix == ".obj":
-        # The writer has no comment of its own; Slicer looks for the tag in the first lines.
-        body = path.read_bytes()
-        path.write_bytes(f"# {stamp(space)}\n# unit: {UNIT}\n".encode() + body)
 
 
 def read_stl(path: Path) -> FileMesh:

@@ -1,7 +1,7 @@
 """glTF 2.0, text (.gltf) and binary (.glb): in metres, Y up, the front towards +Z.
 
 Written here rather than by VTK's vtkGLTFWriter (9.6), which adds a camera that looks away from the
-mesh and has no place for what the coordinates mean to the patient; read by VTK.
+mesh and has no place for what the coordinates mean to the patient.
 
 Source: Khronos Group, glTF 2.0 specification, sections 3.4 (coordinate system and units), 3.6
 (buffers) and 4 (GLB).
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import SkinMesh
-from .formats import SPACES, UNIT, FileMesh, arrays_of, damaged, output_of
+from .formats import SPACES, UNIT, FileMesh
+from .gltf_read import MAGIC, scene_of
 from .polydata import lps_signs
 
 SUFFIXES = (".glb", ".gltf")
@@ -28,7 +29,7 @@ AXES = "+X left, +Y superior, +Z anterior"
 #: From RAS mm to glTF: +X is the patient's left, +Y up, +Z to the front; metres. A rotation, so
 #: nothing is mirrored.
 _FROM_RAS = np.array([[-1, 0, 0], [0, 0, 1], [0, 1, 0]]) / 1000.0
-_GLB, _JSON, _BIN = b"glTF", b"JSON", b"BIN\0"
+_JSON, _BIN = b"JSON", b"BIN\0"
 _FLOAT, _UINT, _POINTS, _INDICES, _TRIANGLES = 5126, 5125, 34962, 34963, 4
 _INLINE = "data:application/octet-stream;base64,"
 
@@ -50,7 +51,7 @@ def write_gltf(mesh: SkinMesh, path: Path, space: str) -> None:
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     with path.open("wb") as file:
-        file.write(_GLB + struct.pack("<II", 2, 12 + 8 + len(text) + 8 + len(binary)))
+        file.write(MAGIC + struct.pack("<II", 2, 12 + 8 + len(text) + 8 + len(binary)))
         file.write(struct.pack("<I", len(text)) + _JSON + text)
         file.write(struct.pack("<I", len(binary)) + _BIN + binary)
 
@@ -114,40 +115,8 @@ def read_gltf(path: Path) -> FileMesh:
 
     Raises OutputError if it is no glTF or not all there.
     """
-    from vtkmodules.vtkIOGeometry import vtkGLTFReader
-
-    tag = _tag(path)
-    output = output_of(vtkGLTFReader(), path, "glTF")
-    points, triangles, count = [np.empty((0, 3), np.float32)], [np.empty((0, 3), np.int64)], 0
-    for leaf in _leaves(output):
-        some, corners = arrays_of(leaf, path, "glTF")
-        points.append(some)
-        triangles.append(corners + count)
-        count += len(some)
-    ras = np.concatenate(points) @ np.linalg.inv(_FROM_RAS).T.astype(np.float32)
+    points, triangles, space = scene_of(path)
+    tag = space if space in SPACES else ""
+    ras = points @ np.linalg.inv(_FROM_RAS).T
     signs = lps_signs() if (tag or "LPS") == "LPS" else np.ones(3, np.float32)
-    return FileMesh(ras * signs, np.concatenate(triangles), tag)
-
-
-def _leaves(block: Any) -> list[Any]:
-    if block is None:
-        return []
-    if not block.IsA("vtkMultiBlockDataSet"):
-        return [block] if block.IsA("vtkPolyData") else []
-    parts = (block.GetBlock(n) for n in range(block.GetNumberOfBlocks()))
-    return [leaf for part in parts for leaf in _leaves(part)]
-
-
-def _tag(path: Path) -> str:
-    """What write_gltf noted, "" in a file from elsewhere; OutputError if it is no glTF."""
-    with path.open("rb") as file:
-        head = file.read(20)
-        if head[:4] == _GLB:
-            text = file.read(int.from_bytes(head[12:16], "little"))
-        else:
-            text = head + file.read()
-    try:
-        space = json.loads(text)["asset"].get("extras", {}).get("SPACE", "")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise damaged(path, "glTF") from error
-    return space if space in SPACES else ""
+    return FileMesh((ras * signs).astype(np.float32), triangles, tag)

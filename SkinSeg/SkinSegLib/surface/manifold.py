@@ -8,14 +8,14 @@ vertices come back as they were, bit by bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core import MissingPackageError, SkinMesh, SurfaceError
-from .contour import is_closed
+from .contour import is_closed, without_unused
 
 #: Odd numbers that make one 64-bit number of a point's three coordinates, modulo 2**64.
 _KEYS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
@@ -85,8 +85,8 @@ def from_manifold(manifold: Any, source: Body) -> tuple[SkinMesh, NDArray[np.flo
         if int(original) == source.original:
             is_cut[start:stop] = source.mesh.is_cut[face[start:stop]]
     exact = np.array(result.vert_properties, dtype=np.float64)[:, :3]
-    mesh = SkinMesh(exact.astype(np.float32), triangles, is_cut, is_closed(triangles))
-    if not mesh.closed:
+    mesh = replace(source.mesh, points=exact.astype(np.float32), triangles=triangles, is_cut=is_cut)
+    if not is_closed(triangles):
         raise SurfaceError(
             "The result is not closed, which is a fault in SkinSeg. Leave out cut and hole; please "
             "report it."
@@ -125,12 +125,8 @@ def without_coincident(mesh: SkinMesh) -> SkinMesh:
     triangles = triangles[whole]
     if not is_closed(triangles):
         return mesh
-    used = np.zeros(len(mesh.points), bool)
-    used[triangles] = True
-    renumbered = np.cumsum(used, dtype=np.int32) - 1
-    return SkinMesh(
-        mesh.points[used], renumbered[triangles].astype(np.int32), mesh.is_cut[whole], True
-    )
+    points, triangles = without_unused(mesh.points, triangles)
+    return replace(mesh, points=points, triangles=triangles, is_cut=mesh.is_cut[whole])
 
 
 def _keys(points: NDArray[np.float64]) -> NDArray[np.uint64]:

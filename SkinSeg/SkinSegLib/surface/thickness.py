@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core import CTVolume, Progress, SkinMesh, SurfaceError
 from .bone import DEFAULT_BONE_HU, bone_surface
 from .colors import colored
+from .deviation import area_mm2
 
 #: Farther from bone than this there is none to measure to: neck, shoulders.
 DEFAULT_LIMIT_MM = 30.0
@@ -186,10 +187,6 @@ def _dot(a: Floats, b: Floats) -> Floats:
 def _vertex_areas(mesh: SkinMesh) -> Floats:
     """The area of skin (cuts left out) that each vertex stands for: a third of its triangles'."""
     triangles = mesh.triangles[~mesh.is_cut]
-    corners = mesh.points[triangles].astype(np.float64)
-    areas = np.linalg.norm(
-        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
-    )
-    weights = np.repeat(areas / 6.0, 3)
+    weights = np.repeat(area_mm2(mesh)[~mesh.is_cut] / 3.0, 3)
     result = np.bincount(triangles.ravel(), weights=weights, minlength=len(mesh.points))
     return result.astype(np.float64)

@@ -10,6 +10,7 @@ import numpy as np
 from ..core import OutputError, Progress, replacing
 from .colors import viridis
 from .files import read_points
+from .formats import UNIT, run_writer, stamp
 from .polydata import lps_signs, to_polydata
 from .preview import VertexColors, render_views
 from .thickness import DEFAULT_RANGE_MM, Thickness
@@ -112,9 +113,9 @@ def _write_ply(polydata: Any, path: Path, legend: str, space: str) -> None:
     writer = vtkPLYWriter()
     writer.SetFileTypeToBinary()
     writer.SetArrayName(COLORS)
-    for comment in (f"SPACE={space}", "unit: mm", legend):
+    for comment in (stamp(space), f"unit: {UNIT}", legend):
         writer.AddComment(comment)
-    _run(writer, polydata, path)
+    run_writer(writer, polydata, path)
 
 
 def _write_vtp(polydata: Any, path: Path) -> None:
@@ -123,19 +124,7 @@ def _write_vtp(polydata: Any, path: Path) -> None:
     writer = vtkXMLPolyDataWriter()
     writer.SetDataModeToAppended()
     writer.EncodeAppendedDataOff()
-    _run(writer, polydata, path)
-
-
-def _run(writer: Any, polydata: Any, path: Path) -> None:
-    problems: list[str] = []
-    writer.AddObserver("ErrorEvent", lambda _writer, event: problems.append(event))
-    writer.SetFileName(str(path))
-    writer.SetInputData(polydata)
-    if not writer.Write() or writer.GetErrorCode() or problems:
-        raise OutputError(
-            f"{path.name} could not be written in full. Is the disk full? "
-            "Free some space, or choose another folder."
-        )
+    run_writer(writer, polydata, path)
 
 
 def _verify(

@@ -114,6 +114,12 @@ def test_the_ends_of_the_scan_stay_marked():
     assert (cut.is_cut == expected).all()
 
 
+def test_what_was_done_before_is_still_known():
+    done = {"smoothing_bound_mm": 0.2}
+    mesh = replace(ball(20.0), processing=done)
+    assert cut_below(mesh, CutPlane.axial(0.0)).processing == done
+
+
 def test_several_planes():
     block = box((-50, -50, -50), (50, 50, 50))
     planes = CutPlane.axial(-10), CutPlane((0, 20, 0), (0, -1, 0)), CutPlane((-30, 0, 0), (1, 0, 0))

@@ -54,6 +54,47 @@ def test_a_file_without_a_tag_is_lps(tmp_path, suffix):
     assert mesh.volume_ml == pytest.approx(0.06)
 
 
+@pytest.mark.parametrize("suffix", [".glb", ".gltf"])
+@pytest.mark.parametrize("seed", range(40))
+def test_wrong_numbers_in_a_gltf_do_not_take_the_program_along(tmp_path, suffix, seed):
+    """Counts, offsets and types changed in the text: read as it is, or refused (VTK crashes)."""
+    path = write(ball(), tmp_path / f"skin{suffix}")
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    start, end = 0, content.find(b"base64,")
+    if suffix == ".glb":
+        start, end = 20, 20 + int.from_bytes(content[12:16], "little")
+    digits = [n for n in range(start, end) if chr(content[n]).isdigit()]
+    for n in rng.choice(digits, 3, replace=False):
+        content[n] = ord("0") + rng.integers(10)
+    path.write_bytes(content)
+    try:
+        mesh = read_mesh(path)
+    except OutputError:
+        return
+    assert 0 <= mesh.triangles.min() <= mesh.triangles.max() < len(mesh.points)
+
+
+def test_a_scene_of_another_program_with_parts_in_their_places(tmp_path):
+    """One box moved and turned, one mirrored by its node: both outward, where they belong."""
+    scene = trimesh.Scene()
+    one, two = (trimesh.creation.box(extents=(0.02, 0.03, 0.04)) for _ in range(2))
+    turned = trimesh.transformations.rotation_matrix(np.radians(90), (0, 1, 0), (0, 0, 0))
+    turned[:3, 3] = (0.1, 0.2, 0.3)
+    mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
+    mirror[0, 3] = -0.1
+    scene.add_geometry(one, transform=turned, node_name="one")
+    scene.add_geometry(two, transform=mirror, node_name="two")
+    path = tmp_path / "boxes.glb"
+    path.write_bytes(scene.export(file_type="glb"))
+    mesh = read_mesh(path)
+    assert mesh.closed
+    assert mesh.volume_ml == pytest.approx(2 * 0.02 * 0.03 * 0.04 * 1e6)
+    # glTF: x left, y superior, z anterior, in metres. The turned box is 40 mm wide and 20 deep.
+    assert mesh.points.min(axis=0) == pytest.approx((-120, -20, -15), abs=1e-3)
+    assert mesh.points.max(axis=0) == pytest.approx((110, 310, 215), abs=1e-3)
+
+
 def test_corners_a_hair_apart_stay_apart(tmp_path):
     """Merging is exact: it must not close a gap that is there."""
     mesh = ball()
