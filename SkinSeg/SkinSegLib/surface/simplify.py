@@ -22,6 +22,10 @@ _TRIANGLES_PER_MM = 0.03
 _MOST = 5
 #: At most this part of the triangles are kept at the first try.
 _FIRST = 0.7
+#: Keeping more than this part of the triangles is not worth the time.
+_WORTH_IT = 0.8
+#: Points by which the deviation of a small mesh is measured.
+_FEWEST_SAMPLES = 2000
 #: Times that a count is tried before the mesh is left as it is.
 _ATTEMPTS = 5
 #: A surface nearer than this part of the bound could do with fewer triangles.
@@ -69,18 +73,21 @@ def simplified(
     skin_mm2 = float(area_mm2(mesh)[~mesh.is_cut].sum())
     guess = int(_TRIANGLES_PER_MM * skin_mm2 / (deviation_mm or 1)) + 100
     count = triangles or min(guess, int(_FIRST * given))
+    most = given if triangles else int(_WORTH_IT * given)
+    samples = min(SAMPLES, max(_FEWEST_SAMPLES, given // 10))
     best: tuple[SkinMesh, Deviation] | None = None
     for _ in range(_ATTEMPTS):
         progress.check()
-        if count >= given:
+        if count >= most:
             break
         found = _quadric(mesh, count, field, ijk_to_ras)
         if found is None:
             count = int(count * 1.5)
             continue
-        apart = deviation(mesh, found, min(SAMPLES, 2 * given))
+        apart = deviation(mesh, found, samples)
         if deviation_mm is None or triangles is not None:
-            return _with_figures(found, given, apart)
+            best = found, apart
+            break
         excess = max(apart.p99, apart.max / _MOST) / deviation_mm
         if excess <= 1:
             best = found, apart
@@ -92,7 +99,13 @@ def simplified(
             break
         else:
             count = int(count * 1.1 * excess)
-    return mesh if best is None else _with_figures(best[0], given, best[1])
+    if best is None:
+        return mesh
+    found, apart = best
+    mended = untangled(found)
+    if mended.points is not found.points:
+        apart = deviation(mesh, mended, samples)
+    return _with_figures(mended, given, apart)
 
 
 def _with_figures(mesh: SkinMesh, before: int, apart: Deviation) -> SkinMesh:
@@ -118,7 +131,7 @@ def _quadric(mesh: SkinMesh, count: int, field: Field, ijk_to_ras: Matrix) -> Sk
     if not is_closed(triangles):
         return None
     is_cut = _onto_planes(points, triangles, field, ijk_to_ras)
-    return untangled(replace(mesh, points=points, triangles=triangles, is_cut=is_cut))
+    return replace(mesh, points=points, triangles=triangles, is_cut=is_cut)
 
 
 def _without_fins(triangles: NDArray[np.integer[Any]]) -> Triangles:
