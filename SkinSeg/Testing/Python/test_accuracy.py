@@ -16,7 +16,7 @@ from SkinSegLib.surface import build
 from SkinSegLib.training.accuracy import SkinDistance, mesh_error
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom
 
-ENGINES = ("threshold", "network")
+ENGINES = ("threshold", pytest.param("network", marks=pytest.mark.slow))
 
 
 def some_of(mesh: SkinMesh, count: int = 40_000) -> np.ndarray:
@@ -98,6 +98,7 @@ def oblique():
     return make_phantom(replace(base, shape=shape, ijk_to_ras=tuple(map(tuple, matrix))))
 
 
+@pytest.mark.slow
 def test_oblique_left_handed_uneven_voxels(oblique, engine):
     dice, distance, _, _ = measured("oblique, left-handed", oblique, engine)
     assert dice >= 0.995

@@ -203,6 +203,7 @@ def test_demo_leaves_no_empty_folder_behind(tmp_path: Path) -> None:
     assert names(tmp_path) == ["mine"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", FULL_FROM)
 def test_disk_full(scan: Path, tmp_path: Path, full: str) -> None:
     if full == "m.seg.nrrd":

@@ -148,6 +148,7 @@ def test_radiotherapy_outlines_are_the_validation_ones(skinseg_data, monkeypatch
     assert case.reference.solid[0].any()
 
 
+@pytest.mark.slow
 def test_made_scenes_are_scans_with_a_truth(monkeypatch, tmp_path):
     monkeypatch.setenv("SKINSEG_DATA", str(tmp_path))  # made heads only
     monkeypatch.setattr(cases, "SCENE_CELLS", 48)

@@ -83,6 +83,7 @@ SELF_TESTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SELF_TESTS)
 def test_self_test(host, name):
     case = host.code.SkinSegTest(name)

@@ -195,6 +195,7 @@ def run_logic(host, path):
     return node, logic.result
 
 
+@pytest.mark.slow
 def test_cranium_through_the_logic(host, cranium_path, tmp_path):
     node, result = run_logic(host, cranium_path)
     assert result.head.closed

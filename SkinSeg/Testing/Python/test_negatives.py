@@ -28,6 +28,7 @@ def test_what_is_no_head_is_doubted(kind, seed):
     assert message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["whole head", "child", "lower half"])
 def test_a_head_is_not_doubted(kind):
     assert doubts(make_positive(kind, 300, 4.0)) == []

@@ -181,6 +181,7 @@ def test_progress_and_cancelling():
         make_phantom(part(NOSE, (20, 20, 20)), Progress(is_cancelled=lambda: len(seen) > 0))
 
 
+@pytest.mark.slow
 def test_skin_lies_at_half_height_everywhere_on_the_whole_head():
     """Interpolated grey values at exact skin points: -480 HU where the bias is small."""
     phantom = make_phantom(whole(spacing=3.0, sigma=1.4))

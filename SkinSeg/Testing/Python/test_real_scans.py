@@ -57,6 +57,7 @@ def cranium(cranium_path):
     return volume, segment(volume).voxels > 0
 
 
+@pytest.mark.slow
 def test_cranium_through_the_command(cranium_path, tmp_path):
     report, mesh = run(
         cranium_path, tmp_path, "--mask", tmp_path / "head.seg.nrrd", "--preview",

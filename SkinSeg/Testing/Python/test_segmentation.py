@@ -108,6 +108,7 @@ def test_the_mask_moves_with_the_scan(small, small_mask, axes, flip):
     assert len(moved.cut_faces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["holder", "table"])
 def test_table_and_holder_in_contact_are_cut_off(kind):
     spec = PhantomSpec.touching(kind).resampled((2.0, 2.0, 2.0))
@@ -123,6 +124,7 @@ def test_table_and_holder_in_contact_are_cut_off(kind):
     assert FindingKind.TOUCHES_OBJECT in kinds(mask)
 
 
+@pytest.mark.slow
 def test_cone_beam_level_and_round_field():
     spec = PhantomSpec.cone_beam().resampled((2.0, 2.0, 2.0))
     phantom = make_phantom(replace(spec, psf_sigma_mm=0.9))

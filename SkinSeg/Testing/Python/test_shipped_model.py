@@ -86,6 +86,7 @@ POSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pose", POSES)
 def test_what_touches_the_head_is_left_out_in_any_pose(touched, pose):
     volume = turned(touched.volume, *POSES[pose])
@@ -110,6 +111,7 @@ def test_a_scan_in_thick_slices_is_still_a_head(touched):
     assert FindingKind.THICK_SLICES in {finding.kind for finding in mask.findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 4095)], ids=["8 bit", "12 bit"])
 def test_scans_in_other_greys_give_the_same_head(touched, low, high):
     """Exports in 0..255 and 0..4095: the levels are found in the scan itself."""

@@ -234,9 +234,10 @@ def test_a_layer_has_no_pockets_that_trap_resin():
     assert _contains(mesh, (centre + [16.5, 0, 6])[None]).all()
 
 
-def test_layer_too_thin_for_the_voxels_is_refused():
-    volume = CTVolume(np.full((60, 60, 60), -1000, np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
-    volume.voxels[2:58, 2:58, 2:58] = 40
+def test_layer_too_thin_for_the_voxels_is_refused(monkeypatch):
+    monkeypatch.setattr("SkinSegLib.surface.layer.MOST_VOXELS", 10**6)
+    volume = CTVolume(np.full((20, 20, 20), -1000, np.int16), np.diag([4.0, 4.0, 4.0, 1.0]))
+    volume.voxels[2:18, 2:18, 2:18] = 40
     mask = masked(volume.voxels > 0, volume)
     with pytest.raises(SurfaceError, match=r"Choose a layer of \d\.\d mm or more"):
         build(mask, volume, SurfaceOptions(0.2))

@@ -46,6 +46,7 @@ def test_everything_is_in_it(wheel: Path) -> None:
     assert not [name for name in inside if "test" in name.lower() or "pycache" in name]
 
 
+@pytest.mark.slow
 def test_main_job_from_the_installed_wheel(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     # The packages it needs are those of this interpreter.
