@@ -14,6 +14,7 @@ from .errors import (
     SegmentationError,
     SkinSegError,
     SurfaceError,
+    WorkerError,
 )
 from .files import Replacements, replacing, replacing_together, require_writable
 from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
@@ -44,6 +45,7 @@ __all__ = [
     "SkinMesh",
     "SkinSegError",
     "SurfaceError",
+    "WorkerError",
     "as_hounsfield",
     "bounding_box",
     "checked_matrix",

@@ -46,5 +46,9 @@ class SceneError(SkinSegError):
     """A Slicer node lacks something that the job needs (image data, parent, scene)."""
 
 
+class WorkerError(SkinSegError):
+    """The child process that computes ended, hung or said nonsense; the next run starts another."""
+
+
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""

@@ -6,24 +6,36 @@ save and load write files by Slicer's own code.
 """
 
 from .export import export_name, export_surface
+from .handover import HandedScan, HandOver, room_for
 from .host import ensure_host
-from .job import JobOptions, JobResult, compute, segment_volume
+from .job import (
+    JobOptions,
+    JobResult,
+    add_result,
+    compute,
+    scene_options,
+    segment_volume,
+)
 from .labelmaps import segment_labelmap
 from .models import add_model
 from .rebuild import rebuild_surface, remember_level
 from .segments import HEAD, SKIN, add_segmentation
 from .storage import load_scene, load_segmentation, save_scene, save_segmentation
 from .surfaces import restore_surface, set_surfaces, world_surface
-from .volumes import PlacedScan, add_volume, placed_scan
+from .volumes import PlacedScan, Placement, add_volume, placed_scan
 from .watch import restore_all, watch_scene
 
 __all__ = [
     "HEAD",
     "SKIN",
+    "HandOver",
+    "HandedScan",
     "JobOptions",
     "JobResult",
     "PlacedScan",
+    "Placement",
     "add_model",
+    "add_result",
     "add_segmentation",
     "add_volume",
     "compute",
@@ -37,8 +49,10 @@ __all__ = [
     "remember_level",
     "restore_all",
     "restore_surface",
+    "room_for",
     "save_scene",
     "save_segmentation",
+    "scene_options",
     "segment_labelmap",
     "segment_volume",
     "set_surfaces",

@@ -10,9 +10,9 @@ from ..core import Progress
 from ..pipeline import JobOptions, JobResult, compute
 from .rebuild import remember_level
 from .segments import HEAD, add_segmentation
-from .volumes import placed_scan
+from .volumes import Placement, placed_scan
 
-__all__ = ["JobOptions", "JobResult", "compute", "segment_volume"]
+__all__ = ["JobOptions", "JobResult", "add_result", "compute", "scene_options", "segment_volume"]
 
 
 def segment_volume(
@@ -20,26 +20,40 @@ def segment_volume(
 ) -> tuple[Any, JobResult]:
     """From a vtkMRMLScalarVolumeNode to a new vtkMRMLSegmentationNode and what was computed.
 
-    The segment Skin needs the layer's voxels, so these are made whatever ``options`` say; where
-    slices are too thick for its shell, Slicer makes its surface from the voxels. The
-    scene is only touched at the end, in one go: a run that fails or is cancelled, or whose volume
-    goes away, leaves the scene as it was.
+    ``options`` as :func:`scene_options` makes them. The scene is only touched at the end, in one
+    go: a run that fails or is cancelled, or whose volume goes away, leaves the scene as it was.
 
     Raises SceneError, ScanReadError, SegmentationError, SurfaceError or Cancelled.
     """
     progress = progress or Progress()
     placed = placed_scan(volume_node)
+    result = compute(placed.scan, scene_options(options), progress)
+    progress.check()
+    return add_result(placed, result), result
+
+
+def scene_options(options: JobOptions | None = None) -> JobOptions:
+    """The options of a job whose result goes into a scene.
+
+    The segment Skin needs the layer's voxels, so these are made whatever ``options`` say; where
+    slices are too thick for its shell, Slicer makes its surface from the voxels. One core is left
+    to Slicer's window.
+    """
     options = options or JobOptions()
     found = options.segment
     if found.workers is None:
-        # One core is left to Slicer's window.
         found = replace(found, workers=max(1, (os.cpu_count() or 2) - 1))
-    options = replace(options, segment=found, layer_voxels=True, layer_mesh_required=False)
-    result = compute(placed.scan, options, progress)
+    return replace(options, segment=found, layer_voxels=True, layer_mesh_required=False)
+
+
+def add_result(placement: Placement, result: JobResult) -> Any:
+    """A finished job as a new vtkMRMLSegmentationNode; see :func:`.segments.add_segmentation`.
+
+    Raises SceneError if the volume was removed or changed meanwhile; then nothing is added.
+    """
     assert result.layer_voxels is not None
-    progress.check()
     node = add_segmentation(
-        placed, result.mask.voxels, result.head, result.layer_voxels, result.layer
+        placement, result.mask.voxels, result.head, result.layer_voxels, result.layer
     )
     remember_level(node, HEAD.segment_id, result.mask)
-    return node, result
+    return node

@@ -12,7 +12,7 @@ from ..core import SceneError, SkinMesh
 from .host import ensure_host
 from .keepers import remove_orphans
 from .surfaces import set_surfaces
-from .volumes import PlacedScan, array_of, vtk_matrix
+from .volumes import Placement, array_of, vtk_matrix
 
 SEGMENTATION_NAME = "Skin segmentation"
 
@@ -49,7 +49,7 @@ SKIN = SegmentKind(
 
 
 def add_segmentation(
-    placed: PlacedScan,
+    placed: Placement,
     head: NDArray[np.uint8],
     head_mesh: SkinMesh,
     skin: NDArray[np.uint8],
@@ -57,7 +57,7 @@ def add_segmentation(
 ) -> Any:
     """Add a new vtkMRMLSegmentationNode with the segments Head and Skin to the scene.
 
-    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of ``placed.scan``; ``head_mesh``,
+    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan; ``head_mesh``,
     ``skin_mesh``: closed surfaces in world RAS mm, which become the segments' closed surfaces as
     they are; without one for Skin, Slicer converts its labelmap. The node lies under the volume's
     parent transform, beside the volume in the subject hierarchy (so under its patient and study),
@@ -108,7 +108,7 @@ def place_beside(node: Any, volume: Any) -> None:
 
 
 def _add_segment(
-    node: Any, kind: SegmentKind, placed: PlacedScan, voxels: NDArray[np.uint8]
+    node: Any, kind: SegmentKind, placed: Placement, voxels: NDArray[np.uint8]
 ) -> None:
     slicer = ensure_host()
     from vtkmodules.util.numpy_support import numpy_to_vtk

@@ -38,19 +38,18 @@ class NodeState:
 
 
 @dataclass(frozen=True)
-class PlacedScan:
-    """A scan as it lies in the world, and the way back to the node it came from.
+class Placement:
+    """Where the grid of a scan lies in the world, and the way back to the node it came from.
 
-    ``scan``: the voxels on a regular grid in world RAS mm, with every transform above the node
-    applied. ``node``: the vtkMRMLScalarVolumeNode. ``resampled``: False where ``scan`` has the
-    node's own grid; True below a non-linear transform, where the scan was resampled. ``state``:
-    of the node when it was read.
+    ``node``: the vtkMRMLScalarVolumeNode. ``ijk_to_ras``: of the scan's grid, 4x4, world RAS mm.
+    ``resampled``: False where the scan has the node's own grid; True below a non-linear transform,
+    where it was resampled. ``state``: of the node when it was read.
 
     The ways back go by the node's transforms of now: :meth:`check` first that they are the same.
     """
 
-    scan: CTVolume
     node: Any
+    ijk_to_ras: NDArray[np.float64]
     resampled: bool
     state: NodeState
 
@@ -71,7 +70,7 @@ class PlacedScan:
         shape = _image(self.node).GetDimensions()[::-1]
         back = _reslice(
             mask * np.uint8(255),
-            _chain(_node_matrix(self.node), to_world, np.linalg.inv(self.scan.ijk_to_ras)),
+            _chain(_node_matrix(self.node), to_world, np.linalg.inv(self.ijk_to_ras)),
             shape,
             0.0,
         )
@@ -93,8 +92,15 @@ class PlacedScan:
         return replace(mesh, points=points.astype(np.float32))
 
 
-def node_state(node: Any) -> NodeState:
-    """The state of a volume node with voxels."""
+@dataclass(frozen=True)
+class PlacedScan(Placement):
+    """A scan as it lies in the world, with every transform above its node applied."""
+
+    scan: CTVolume
+
+
+def node_state(node: Any, checksum: int | None = None) -> NodeState:
+    """The state of a volume node with voxels; ``checksum``: of these, where it is known."""
     voxels = _voxels(node.GetImageData())
     ends = np.array(voxels.shape[::-1], dtype=np.float64) - 1
     lattice = np.stack(np.meshgrid(*[np.linspace(0, 1, _LATTICE)] * 3), axis=-1).reshape(-1, 3)
@@ -103,8 +109,13 @@ def node_state(node: Any) -> NodeState:
         tuple(node.GetImageData().GetExtent()),
         tuple(_node_matrix(node).ravel().tolist()),
         _transformed(_world_transforms(node)[0], own).tobytes(),
-        zlib.crc32(voxels.reshape(-1).view(np.uint8).data),
+        checksum_of(voxels) if checksum is None else checksum,
     )
+
+
+def checksum_of(voxels: NDArray[Any], before: int = 0) -> int:
+    """CRC-32 of voxels, going on from that of those before them."""
+    return zlib.crc32(voxels.reshape(-1).view(np.uint8).data, before)
 
 
 def placed_scan(node: Any) -> PlacedScan:
@@ -118,16 +129,30 @@ def placed_scan(node: Any) -> PlacedScan:
     Raises SceneError if the node is no scalar volume with voxels, ScanReadError or GeometryError
     if they are not those of one usable scan.
     """
-    voxels, padding, notes = settle(_voxels(_image(node)))
+    voxels, padding, notes = settle(node_voxels(node))
     state = node_state(node)
-    parent = node.GetParentTransformNode()
-    if parent is None or parent.IsTransformToWorldLinear():
-        matrix = _parent_matrix(node) @ _node_matrix(node)
-        scan = CTVolume(voxels, matrix, padding, notes=notes)
-        return PlacedScan(scan, node, resampled=False, state=state)
+    if is_regular(node):
+        scan = CTVolume(voxels, world_matrix(node), padding, notes=notes)
+        return PlacedScan(node, scan.ijk_to_ras, False, state, scan)
     matrix, voxels = _resampled(node, voxels)
     scan = CTVolume(voxels, matrix, (*padding, OUTSIDE), notes=(*notes, _RESAMPLED))
-    return PlacedScan(scan, node, resampled=True, state=state)
+    return PlacedScan(node, scan.ijk_to_ras, True, state, scan)
+
+
+def node_voxels(node: Any) -> NDArray[Any]:
+    """The memory of a volume node, (k, j, i). Raises SceneError if it is no scan with voxels."""
+    return _voxels(_image(node))
+
+
+def is_regular(node: Any) -> bool:
+    """Whether a node's own grid is a regular one in the world too: no non-linear transform."""
+    parent = node.GetParentTransformNode()
+    return parent is None or bool(parent.IsTransformToWorldLinear())
+
+
+def world_matrix(node: Any) -> NDArray[np.float64]:
+    """From array indices to world RAS mm, 4x4, for a node that :func:`is_regular`."""
+    return _parent_matrix(node) @ _node_matrix(node)
 
 
 def add_volume(scan: CTVolume, name: str) -> Any:

@@ -64,6 +64,16 @@ def patient_probability(
     )
 
 
+def preload(bundle: Bundle, device: str = "auto") -> None:
+    """Have the packages and the network in memory, so that the first scan does not wait for them.
+
+    Raises ModelError if the model is unusable, SegmentationError if the device is absent.
+    """
+    from monai.inferers import sliding_window_inference  # noqa: F401 - takes seconds
+
+    _loaded(bundle, choose_device(device), _stamp(bundle))
+
+
 def choose_device(device: str) -> str:
     """The device to compute on. Raises SegmentationError where one that was asked for is absent."""
     import torch

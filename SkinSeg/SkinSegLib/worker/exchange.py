@@ -1,0 +1,149 @@
+"""Arrays between a worker and its owner: NumPy's own files, mapped into memory, never compressed.
+
+They lie in a folder that only the user can read, in memory where the system has such a place with
+room (Linux: /dev/shm), and are removed as soon as both sides have mapped them. A scan is a picture
+of a face: what a killed process left behind is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import OutputError
+
+_PREFIX = "skinseg-exchange-"
+_MEMORY = Path("/dev/shm")
+#: What is written before others get a turn: about 5 ms.
+_SLAB_BYTES = 8 << 20
+
+
+class Exchange:
+    """One folder for the arrays of one task; a context manager.
+
+    ``room_bytes``: how much it will hold at most. Raises OutputError where there is no room.
+    """
+
+    def __init__(self, room_bytes: int = 0) -> None:
+        base = _place(room_bytes)
+        try:
+            made = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=base)
+        except OSError as error:
+            raise OutputError(
+                f"The folder for temporary files cannot be used ({error.strerror}). "
+                "Free some space on that disk and try again."
+            ) from error
+        self.folder = Path(made)
+
+    def __enter__(self) -> Exchange:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the folder. Arrays that were mapped stay usable where the system allows that."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # Windows keeps mapped files: see below
+
+    def put_slowly(self, name: str, voxels: NDArray[Any]) -> Iterator[tuple[float, NDArray[Any]]]:
+        """Write (k, j, i) voxels in slabs; yields how much is written (0..1), and the slab.
+
+        Each step takes milliseconds, so that a window can be kept alive between them.
+        Raises OutputError if the disk is full.
+        """
+        count = len(voxels)
+        depth = max(1, int(_SLAB_BYTES * count / max(voxels.nbytes, 1)))
+        target = empty(self.folder / f"{name}.npy", voxels.dtype, voxels.shape)
+        for start in range(0, count, depth):
+            slab = voxels[start : start + depth]
+            target[start : start + depth] = slab
+            yield min(start + depth, count) / count, slab
+
+
+def put(folder: Path, name: str, array: NDArray[Any]) -> None:
+    """Write an array as ``name``. Raises OutputError if the disk is full."""
+    array = np.asarray(array)
+    if not array.size:
+        np.save(folder / f"{name}.npy", array)  # there is nothing to map
+        return
+    empty(folder / f"{name}.npy", array.dtype, array.shape)[...] = array
+
+
+def get(folder: Path, name: str) -> NDArray[Any]:
+    """The array ``name``, mapped into memory: what is changed in it is changed for nobody else.
+
+    The file is removed at once where the system allows that.
+    """
+    path = folder / f"{name}.npy"
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    except ValueError:
+        array = np.load(path, allow_pickle=False)  # empty arrays cannot be mapped
+    if sys.platform != "win32":
+        path.unlink()
+    return array
+
+
+def empty(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A new file for an array, mapped. Raises OutputError if there is no room for it."""
+    need = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    # A full disk or /dev/shm would end the process by SIGBUS when the memory is touched.
+    if shutil.disk_usage(path.parent).free < need + (16 << 20):
+        raise OutputError(
+            f"There is no room for {need / 1e6:.0f} MB of temporary files. "
+            "Free some space on that disk and try again."
+        )
+    mapped: NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    return mapped
+
+
+def remove_leftovers() -> int:
+    """Remove the folders of processes that are gone; returns how many. They hold scans."""
+    count = 0
+    for base in {_MEMORY, Path(tempfile.gettempdir())}:
+        for folder in base.glob(f"{_PREFIX}*-*"):
+            owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+            if owner.isdecimal() and not is_running(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+                count += not folder.exists()
+    return count
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    if sys.platform == "win32":
+        return _windows_has(pid)  # os.kill(pid, 0) would end it there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _windows_has(pid: int) -> bool:
+    import ctypes
+
+    limited_information = 0x1000
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    handle = kernel.OpenProcess(limited_information, False, pid)
+    if handle:
+        kernel.CloseHandle(handle)
+    return bool(handle)
+
+
+def _place(room_bytes: int) -> Path:
+    usable = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
+    # Twice: the system and the task need memory too.
+    if usable and shutil.disk_usage(_MEMORY).free >= 2 * room_bytes + (64 << 20):
+        return _MEMORY
+    return Path(tempfile.gettempdir())
