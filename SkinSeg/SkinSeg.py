@@ -8,19 +8,13 @@ Only Qt and MRML wiring; what is computed, and how, is in SkinSegLib beside this
 
 import logging
 import os
-import pathlib
 import tempfile
-import time
-from typing import Annotated
 
-import qt
 import slicer
 import vtk
-from SkinSegLib.core import Cancelled, Progress, SceneError, SkinSegError, failure_text
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from SkinSegLib.core import Cancelled, Progress, SceneError
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -28,9 +22,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-
-#: The panel answers to clicks this often, in seconds, while a segmentation runs.
-ALIVE_EVERY = 0.05
 
 
 class SkinSeg(ScriptedLoadableModule):
@@ -94,92 +85,71 @@ def loadPhantom(source=None):
         return [node]
 
 
-def _present(node):
-    """The node, or None once it is no longer in the scene (parameter nodes may still name it)."""
-    return node if node is not None and node.GetScene() is not None else None
-
-
-def _failureMessage(error):
-    """Put a failure into the log, without its words; returns what to show the user."""
-    logging.error("SkinSeg failed: %s", failure_text(error))
-    if isinstance(error, SkinSegError):
-        return str(error)
-    return _("Something went wrong that should not. The log has the details.")
-
-
-@parameterNodeWrapper
-class SkinSegParameterNode:
-    """What is saved with the scene.
-
-    inputVolume - the head CT.
-    segmentation - the result of the last run, which Export writes.
-    layerThickness - thickness of the segment Skin in mm.
-    """
-
-    inputVolume: vtkMRMLScalarVolumeNode
-    segmentation: vtkMRMLSegmentationNode
-    layerThickness: Annotated[float, WithinRange(0.2, 50)] = 2.0
-
-
 class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel: choose a volume, segment, export."""
+    """The panel. What its sections do is in SkinSegLib.widgets; here is when Slicer asks for it."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.logic = None
+        self.panel = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._lastAlive = 0.0
-        self._closed = False
+        self._selecting = False
 
     def setup(self) -> None:
         """Called once, when the user opens the module for the first time."""
+        from SkinSegLib.widgets.build import build_panel, connect_selector
+
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/SkinSeg.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        connect_selector(self.ui.parameterSetSelector, self.moduleName)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.ui.progressBar.visible = False
         self.logic = SkinSegLogic()
+        self.panel = build_panel(self.ui)
         watchScene()  # again: the module may have been added after the start
-        slicer.app.connect("lastWindowClosed()", self.logic.cancel)
+        slicer.app.connect("aboutToQuit()", self.panel.work.close)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        self.addObserver(scene, scene.NodeRemovedEvent, self._updateButtons)
-        self.ui.segmentButton.connect("clicked()", self.onSegmentButton)
-        self.ui.exportButton.connect("clicked()", self.onExportButton)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.panel.update)
+        self.ui.parameterSetSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", self.onParameterSet
+        )
         self.initializeParameterNode()
+        self.panel.start_worker()
 
     def cleanup(self) -> None:
         """Called when the application closes, and before the module is reloaded."""
-        if self.logic and not self._closed:
-            self.logic.cancel()
-            slicer.app.disconnect("lastWindowClosed()", self.logic.cancel)
-        self._closed = True
+        if self.panel is None or self.panel.closed:
+            return
+        slicer.app.disconnect("aboutToQuit()", self.panel.work.close)
+        self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()
 
     def enter(self) -> None:
         """Called each time the user opens this module, also after an edit in another one."""
         self.initializeParameterNode()
-        self._rebuildSurface()
+        self.panel.enter()
 
     def exit(self) -> None:
-        """Called each time the user opens another module."""
-        if not self.logic.isRunning():
+        """Called each time the user opens another module; what runs goes on."""
+        self.panel.leave()
+        if not self.panel.is_busy:
             self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
         """A run that is under way has lost its volume: stop it."""
-        self.logic.cancel()
+        self.panel.scene_closes()
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event) -> None:
-        self.ui.resultLabel.text = ""
+        self.panel.scene_closed()
         if self.parent.isEntered:
             self.initializeParameterNode()
 
@@ -187,9 +157,18 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
+    def onParameterSet(self, node) -> None:
+        """The user chose another set of choices, or made one."""
+        if node is not None and not self._selecting and not self.panel.closed:
+            self.setParameterNode(self.logic.wrapped(node))
+
     def initializeParameterNode(self) -> None:
         """Have a parameter node, and a volume selected if there is one."""
-        self.setParameterNode(self.logic.getParameterNode())
+        chosen = self.ui.parameterSetSelector.currentNode()
+        if chosen is not None:
+            self.setParameterNode(self.logic.wrapped(chosen))
+        else:
+            self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
             # Labelmaps and colour images are scalar volumes too, by their classes.
             nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -197,132 +176,21 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if scans:
                 self._parameterNode.inputVolume = scans[0]
 
-    def setParameterNode(self, parameterNode: SkinSegParameterNode | None) -> None:
-        """Connect the panel to a parameter node, or to none."""
+    def setParameterNode(self, parameterNode) -> None:
+        """Connect the panel to a parameter node (SkinSegParameterNode), or to none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateButtons
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update
             )
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._updateButtons)
-        if not self._closed:
-            self._updateButtons()
-
-    def _rebuildSurface(self) -> None:
-        """Put our surface of the head back if the head was edited elsewhere."""
-        if self.logic.isRunning():
-            return
-        try:
-            if self.logic.rebuildSurface(self._parameterNode.segmentation):
-                self.ui.resultLabel.text = _("The head was edited: its surface was made again.")
-        except Exception as error:
-            self.ui.resultLabel.text = _failureMessage(error)
-
-    def onSegmentButton(self) -> None:
-        """Start, or cancel what was started."""
-        if self.logic.isRunning():
-            self.logic.cancel()
-            self._updateButtons()
-            return
-        parameterNode = self._parameterNode
-        started = time.perf_counter()
-        message = ""
-        try:
-            segmentation = self.logic.process(
-                parameterNode.inputVolume,
-                layerThickness=parameterNode.layerThickness,
-                report=self._showProgress,
-            )
-            parameterNode.segmentation = segmentation
-            message = self._resultText(time.perf_counter() - started)
-        except Cancelled:
-            message = _("Cancelled. Nothing was changed.")
-        except Exception as error:
-            message = _failureMessage(error)
-        if not self._closed:
-            self.ui.progressBar.visible = False
-            self.ui.resultLabel.text = message
-            self._updateButtons()
-
-    def onExportButton(self) -> None:
-        """Ask for a file name and write the head's surface."""
-        key = f"{self.moduleName}/ExportFolder"
-        folder = slicer.util.settingsValue(key, slicer.app.defaultScenePath)
-        path = qt.QFileDialog.getSaveFileName(
-            self.parent,
-            _("Export the skin surface"),
-            os.path.join(folder, self.logic.exportName(self._parameterNode.segmentation)),
-            _("Surface") + " (*.stl *.ply *.obj *.vtp *.3mf *.glb *.gltf)",
-        )
-        if not path:
-            return
-        target = pathlib.Path(path)
-        if not target.suffix:
-            target = target.with_suffix(".stl")
-            question = _("There is a file of that name with .stl at its end. Replace it?")
-            if target.exists() and not slicer.util.confirmYesNoDisplay(question):
-                return
-        qt.QSettings().setValue(key, str(target.parent))
-        try:
-            self.logic.export(self._parameterNode.segmentation, target)
-            message = _("Exported {name}. It was read back and is whole.").format(name=target.name)
-        except Exception as error:
-            message = _failureMessage(error)
-        self.ui.resultLabel.text = message
-        self._updateButtons()
-
-    def _showProgress(self, stage: str, fraction: float) -> None:
-        """Show how far the job is, and let the panel answer to clicks."""
-        now = time.perf_counter()
-        if now - self._lastAlive < ALIVE_EVERY and fraction > 0:
-            return
-        self._lastAlive = now
-        if not self._closed:
-            self.ui.progressBar.visible = True
-            self.ui.progressBar.value = round(100 * fraction)
-            self.ui.progressBar.format = stage + " %p%"
-            self._updateButtons()
-        slicer.app.processEvents()
-
-    def _resultText(self, seconds: float) -> str:
-        result = self.logic.result
-        lines = [
-            _("Head of {volume:.0f} mL in {seconds:.1f} s.").format(
-                volume=result.mask.volume_ml, seconds=seconds
-            )
-        ]
-        lines += [f"{finding.kind.value}: {finding.message}" for finding in result.mask.findings]
-        return "\n".join(lines)
-
-    def _updateButtons(self, caller=None, event=None) -> None:
-        """What can be clicked now, and why not, in the tooltips."""
-        segment, export = self.ui.segmentButton, self.ui.exportButton
-        running = self.logic.isRunning()
-        parameters = self._parameterNode
-        volume = _present(parameters.inputVolume) if parameters else None
-        result = _present(parameters.segmentation) if parameters else None
-        self.ui.inputSelector.enabled = not running
-        segment.text = _("Cancel") if running else _("Segment skin")
-        if running and self.logic.isCancelled():
-            segment.enabled, segment.toolTip = False, _("Stopping at the next step.")
-        elif running:
-            segment.enabled = True
-            segment.toolTip = _("Stop the segmentation. The scene stays as it was.")
-        elif volume is None:
-            segment.enabled, segment.toolTip = False, _("Load a head CT and select it above first.")
-        else:
-            segment.enabled = True
-            segment.toolTip = _("Find the patient's skin in the selected volume.")
-        if running:
-            export.enabled, export.toolTip = False, _("Wait until the segmentation is done.")
-        elif result is None:
-            export.enabled, export.toolTip = False, _("Segment a volume first.")
-        else:
-            export.enabled = True
-            export.toolTip = _("Write the head's closed surface to a file, in mm.")
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+            self._selecting = True
+            self.ui.parameterSetSelector.setCurrentNode(self._parameterNode.parameterNode)
+            self._selecting = False
+        self.panel.connect(self._parameterNode)
 
 
 class SkinSegLogic(ScriptedLoadableModuleLogic):
@@ -336,7 +204,14 @@ class SkinSegLogic(ScriptedLoadableModuleLogic):
         self._cancelled = False
 
     def getParameterNode(self):
-        return SkinSegParameterNode(super().getParameterNode())
+        return self.wrapped(super().getParameterNode())
+
+    @staticmethod
+    def wrapped(node):
+        """A vtkMRMLScriptedModuleNode of this module as SkinSegParameterNode."""
+        from SkinSegLib.widgets.parameters import wrapped
+
+        return wrapped(node)
 
     def isRunning(self) -> bool:
         return self._running

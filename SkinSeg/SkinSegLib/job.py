@@ -20,9 +20,10 @@ from .core import (
     SurfaceError,
     replacing_together,
     require_writable,
+    versions,
 )
 from .pipeline import DEFAULT_LAYER_MM, JobOptions, JobResult, compute
-from .report import Report, make_report, versions
+from .report import Report, make_report
 from .scan import read
 from .segmentation import SegmentOptions
 from .segmentation.labelmap import check_format as check_labelmap

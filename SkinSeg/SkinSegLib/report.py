@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .core import CTVolume, Finding, FindingKind, SkinMask, SkinMesh
+from .core import (
+    NOTICE,
+    CTVolume,
+    Finding,
+    FindingKind,
+    SkinMask,
+    SkinMesh,
+    severest_first,
+    versions,
+)
 from .scan import ScanFacts, facts
 from .surface import measures
 
-NOTICE = "Not a medical device: for research only, never the sole basis of a decision on a patient."
-
-#: Packages whose versions decide the result.
-_PACKAGES = ("numpy", "scipy", "SimpleITK", "vtk", "pydicom", "slicer-core", "torch", "monai")
-#: The severest first.
-_SEVERITY = (
-    FindingKind.NOT_A_HEAD,
-    FindingKind.NOT_CALIBRATED,
-    FindingKind.THICK_SLICES,
-    FindingKind.LOW_CONFIDENCE,
-    FindingKind.METAL_STREAKS,
-    FindingKind.TOUCHES_OBJECT,
-    FindingKind.CUT_BY_FIELD_OF_VIEW,
-    FindingKind.READ_NOTE,
-    FindingKind.COMPUTING_NOTE,
-)
 _WIDTH = 79
 
 
@@ -183,7 +173,7 @@ def make_report(
         volume_ml=head.volume_ml,
         triangles=len(written.triangles),
         closed=written.closed,
-        findings=by_severity(findings),
+        findings=severest_first(findings),
         seconds=dict(seconds),
         peak_memory_mb=peak_memory_mb(),
         geometry=geometry_of(volume, known),
@@ -244,15 +234,10 @@ def geometry_rows(geometry: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The severest kind first; within a kind the order stays."""
-    return tuple(sorted(findings, key=lambda finding: _SEVERITY.index(finding.kind)))
-
-
 def finding_rows(findings: Iterable[Finding]) -> list[tuple[str, str]]:
     """One line for each kind of finding, the severest first; the JSON lists every one."""
     rows = []
-    for kind, group in groupby(by_severity(findings), key=lambda finding: finding.kind):
+    for kind, group in groupby(severest_first(findings), key=lambda finding: finding.kind):
         same = list(group)
         # What has a place reads alike: the first one stands for all.
         places = [_place(f.position_ras) for f in same if f.position_ras is not None]
@@ -290,17 +275,6 @@ def peak_memory_mb() -> float | None:
         return None
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-
-
-def versions() -> dict[str, str]:
-    """Versions of SkinSeg, Python and the packages that decide the result."""
-    found = {"skinseg": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _finding_as_dict(finding: Finding) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What every other part of SkinSeg shares. Imports none of them."""
 
+from .about import NOTICE, versions
 from .boxes import Box, bounding_box
 from .distance import components, distance_to, largest_component
 from .errors import (
@@ -21,11 +22,21 @@ from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
 from .logs import failure_text
 from .progress import Progress
 from .resources import resource_path
-from .types import FACES, CTVolume, Finding, FindingKind, SkinMask, SkinMesh, as_hounsfield
+from .types import (
+    FACES,
+    CTVolume,
+    Finding,
+    FindingKind,
+    SkinMask,
+    SkinMesh,
+    as_hounsfield,
+    severest_first,
+)
 
 __all__ = [
     "FACES",
     "LPS_RAS",
+    "NOTICE",
     "Box",
     "CTVolume",
     "Cancelled",
@@ -57,6 +68,8 @@ __all__ = [
     "replacing_together",
     "require_writable",
     "resource_path",
+    "severest_first",
     "spacing_of",
     "transform_points",
+    "versions",
 ]

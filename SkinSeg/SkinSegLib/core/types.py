@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -29,6 +29,20 @@ class FindingKind(StrEnum):
     NOT_A_HEAD = "may not be a head"
     READ_NOTE = "note from reading the scan"
     COMPUTING_NOTE = "note from computing"
+
+
+#: Kinds of findings, the severest first.
+SEVERITY = (
+    FindingKind.NOT_A_HEAD,
+    FindingKind.NOT_CALIBRATED,
+    FindingKind.THICK_SLICES,
+    FindingKind.LOW_CONFIDENCE,
+    FindingKind.METAL_STREAKS,
+    FindingKind.TOUCHES_OBJECT,
+    FindingKind.CUT_BY_FIELD_OF_VIEW,
+    FindingKind.READ_NOTE,
+    FindingKind.COMPUTING_NOTE,
+)
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,11 @@ class SkinMesh:
         # By components: np.cross takes several times as long.
         six = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
         return float(six.sum() / 6000.0)
+
+
+def severest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings by how severe their kind is; those of one kind stay in their order."""
+    return tuple(sorted(findings, key=lambda finding: SEVERITY.index(finding.kind)))
 
 
 def as_hounsfield(voxels: NDArray[Any]) -> NDArray[Any]:

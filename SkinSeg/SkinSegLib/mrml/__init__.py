@@ -19,7 +19,7 @@ from .job import (
 from .labelmaps import segment_labelmap
 from .models import add_model
 from .rebuild import rebuild_surface, remember_level
-from .segments import HEAD, SKIN, add_segmentation
+from .segments import HEAD, SKIN, SegmentsBackup, add_segmentation
 from .storage import load_scene, load_segmentation, save_scene, save_segmentation
 from .surfaces import restore_surface, set_surfaces, world_surface
 from .volumes import PlacedScan, Placement, add_volume, placed_scan
@@ -34,6 +34,7 @@ __all__ = [
     "JobResult",
     "PlacedScan",
     "Placement",
+    "SegmentsBackup",
     "add_model",
     "add_result",
     "add_segmentation",

@@ -8,7 +8,9 @@ from typing import Any
 
 from ..core import Progress
 from ..pipeline import JobOptions, JobResult, compute
+from .origin import remember_origin
 from .rebuild import remember_level
+from .review import remember_findings
 from .segments import HEAD, add_segmentation
 from .volumes import Placement, placed_scan
 
@@ -46,14 +48,16 @@ def scene_options(options: JobOptions | None = None) -> JobOptions:
     return replace(options, segment=found, layer_voxels=True, layer_mesh_required=False)
 
 
-def add_result(placement: Placement, result: JobResult) -> Any:
-    """A finished job as a new vtkMRMLSegmentationNode; see :func:`.segments.add_segmentation`.
+def add_result(placement: Placement, result: JobResult, into: Any = None) -> Any:
+    """A finished job as a vtkMRMLSegmentationNode; see :func:`.segments.add_segmentation`.
 
     Raises SceneError if the volume was removed or changed meanwhile; then nothing is added.
     """
     assert result.layer_voxels is not None
     node = add_segmentation(
-        placement, result.mask.voxels, result.head, result.layer_voxels, result.layer
+        placement, result.mask.voxels, result.head, result.layer_voxels, result.layer, into
     )
     remember_level(node, HEAD.segment_id, result.mask)
+    remember_findings(node, result.mask.findings)
+    remember_origin(node, result)
     return node

@@ -36,7 +36,7 @@ def keep(segmentation: Any, segment_id: str, polydata: Any) -> None:
     slicer = ensure_host()
     segment = segment_of(segmentation, segment_id)
     digest = _mesh_digest(polydata)
-    segment.SetTag(LABELMAP_TAG, _labelmap_fingerprint(segmentation, segment_id))
+    segment.SetTag(LABELMAP_TAG, labelmap_fingerprint(segmentation, segment_id))
     segment.SetTag(SURFACE_TAG, digest)
     node = _keeper(segmentation, segment_id)
     # The file is named after the node: with a piece of the digest no two scenes share one.
@@ -66,7 +66,7 @@ def kept(segmentation: Any, segment_id: str) -> Any:
     if polydata is None or _tag(segment, SURFACE_TAG) != _mesh_digest(polydata):
         return None
     before = _tag(segment, LABELMAP_TAG).split()
-    now = _labelmap_fingerprint(segmentation, segment_id).split()
+    now = labelmap_fingerprint(segmentation, segment_id).split()
     if before[:1] != now[:1] or len(before) != len(now):
         return None
     old, new = (_matrix(words[1:]) for words in (before, now))
@@ -151,7 +151,7 @@ def _mesh_digest(polydata: Any) -> str:
     return hashlib.sha256((points + np.float32(0)).tobytes() + triangles.tobytes()).hexdigest()
 
 
-def _labelmap_fingerprint(segmentation: Any, segment_id: str) -> str:
+def labelmap_fingerprint(segmentation: Any, segment_id: str) -> str:
     """Hash of the voxels and the grid they lie on, free of the characters that tags reserve."""
     mask, matrix = segment_labelmap(segmentation, segment_id)
     digest = hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()

@@ -45,22 +45,38 @@ def rebuild_surface(
         return None
     if segment_id in restore_surface(segmentation):
         return None
-    volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    volume = scan_of(segmentation)
     voxels, to_node = segment_labelmap(segmentation, segment_id)
-    to_world = _to_world(segmentation)
-    if volume is None or to_world is None or not voxels.any():
+    world = to_world(segmentation)
+    if volume is None or world is None or not voxels.any():
         return None
     placed = placed_scan(volume)
     if placed.resampled:
         return None
     scan = placed.scan
-    on_scan = onto_scan(np.pad(voxels, 1), _padded(to_world @ to_node), scan)
+    on_scan = onto_scan(np.pad(voxels, 1), _padded(world @ to_node), scan)
     level, half = _level(segmentation, segment_id, scan)
     cuts = cut_faces(on_scan, scan.spacing)
     mask = SkinMask(on_scan, scan.ijk_to_ras, "edited", level, half, cuts)
     mesh = build(mask, scan, progress=progress)
     set_surfaces(segmentation, {segment_id: placed.into_node_space(mesh)})
     return mesh
+
+
+def scan_of(segmentation: Any) -> Any:
+    """The volume node that a segmentation's geometry refers to, None if it is gone."""
+    return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def remembered_level(segmentation: Any, segment_id: str) -> tuple[float, float] | None:
+    """Grey value of the skin and half the contrast that a segment was made at, None if unknown."""
+    from vtkmodules.vtkCommonCore import reference
+
+    text = reference("")
+    if not segment_of(segmentation, segment_id).GetTag(LEVEL_TAG, text):
+        return None
+    level, half = (float(word) for word in str(text).split())
+    return level, half
 
 
 def _padded(matrix: Any) -> Any:
@@ -70,7 +86,7 @@ def _padded(matrix: Any) -> Any:
     return result
 
 
-def _to_world(node: Any) -> Any:
+def to_world(node: Any) -> Any:
     """4x4 from a node's coordinates to the world; None below a non-linear transform."""
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
@@ -85,11 +101,8 @@ def _to_world(node: Any) -> Any:
 
 
 def _level(segmentation: Any, segment_id: str, scan: CTVolume) -> tuple[float, float]:
-    from vtkmodules.vtkCommonCore import reference
-
-    text = reference("")
-    if segment_of(segmentation, segment_id).GetTag(LEVEL_TAG, text):
-        level, half = (float(word) for word in str(text).split())
-        return level, half
+    known = remembered_level(segmentation, segment_id)
+    if known is not None:
+        return known
     found = find_level(scan)
     return found.skin, (found.tissue - found.air) / 2

@@ -54,8 +54,11 @@ def add_segmentation(
     head_mesh: SkinMesh,
     skin: NDArray[np.uint8],
     skin_mesh: SkinMesh | None = None,
+    into: Any = None,
 ) -> Any:
     """Add a new vtkMRMLSegmentationNode with the segments Head and Skin to the scene.
+
+    ``into``: a segmentation node to put them into instead, where those it has are replaced.
 
     ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan; ``head_mesh``,
     ``skin_mesh``: closed surfaces in world RAS mm, which become the segments' closed surfaces as
@@ -63,25 +66,22 @@ def add_segmentation(
     parent transform, beside the volume in the subject hierarchy (so under its patient and study),
     and refers to the volume's geometry.
 
-    Raises SceneError if the volume was removed, or changed since ``placed`` was made. Nothing is
-    left behind on failure.
+    Raises SceneError if the volume was removed, or changed since ``placed`` was made, or ``into``
+    is gone. On failure the scene is as it was.
     """
     slicer = ensure_host()
     volume = placed.node
     placed.check()
     remove_orphans()
     scene = slicer.mrmlScene
+    if into is not None:
+        return _replace_segments(into, placed, (head, skin), (head_mesh, skin_mesh))
     name = scene.GetUniqueNameByString(SEGMENTATION_NAME)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     try:
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        for kind, voxels in ((HEAD, head), (SKIN, skin)):
-            _add_segment(node, kind, placed, voxels)
-        meshes = {HEAD.segment_id: placed.into_node_space(head_mesh)}
-        if skin_mesh is not None:
-            meshes[SKIN.segment_id] = placed.into_node_space(skin_mesh)
-        set_surfaces(node, meshes)
+        _fill(node, placed, (head, skin), (head_mesh, skin_mesh))
         _show(node)
         place_beside(node, volume)
     except BaseException:
@@ -91,6 +91,111 @@ def add_segmentation(
         remove_orphans()
         raise
     return node
+
+
+def _fill(
+    node: Any,
+    placed: Placement,
+    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    meshes: tuple[SkinMesh, SkinMesh | None],
+) -> None:
+    """Add both segments, and their surfaces as far as there are any."""
+    for kind, voxels in zip((HEAD, SKIN), masks, strict=True):
+        _add_segment(node, kind, placed, voxels)
+    there = {
+        kind.segment_id: placed.into_node_space(mesh)
+        for kind, mesh in zip((HEAD, SKIN), meshes, strict=True)
+        if mesh is not None
+    }
+    set_surfaces(node, there)
+
+
+def _replace_segments(
+    node: Any,
+    placed: Placement,
+    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    meshes: tuple[SkinMesh, SkinMesh | None],
+) -> Any:
+    """Put both segments into a node that may have some of these names already."""
+    if node.GetScene() is None:
+        raise SceneError("The segmentation to write to was removed. Choose another one.")
+    if node.GetTransformNodeID() != placed.node.GetTransformNodeID():
+        raise SceneError(
+            "The segmentation to write to lies under another transform than the volume. Choose a "
+            "new segmentation."
+        )
+    before = SegmentsBackup(node)
+    try:
+        for kind in (HEAD, SKIN):
+            node.GetSegmentation().RemoveSegment(kind.segment_id)
+        node.SetReferenceImageGeometryParameterFromVolumeNode(placed.node)
+        _fill(node, placed, masks, meshes)
+        _show(node)
+    except BaseException:
+        before.restore()
+        raise
+    return node
+
+
+class SegmentsBackup:
+    """Our segments of a segmentation node as they are now, to have them back."""
+
+    def __init__(self, node: Any) -> None:
+        slicer = ensure_host()
+        self._node = node
+        self._segments: dict[str, Any] = {}
+        for kind in (HEAD, SKIN):
+            segment = node.GetSegmentation().GetSegment(kind.segment_id)
+            self._segments[kind.segment_id] = None
+            if segment is not None:
+                copy = slicer.vtkSegment()
+                copy.DeepCopy(segment)
+                self._segments[kind.segment_id] = copy
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether there is anything that a run would replace."""
+        return any(segment is not None for segment in self._segments.values())
+
+    def restore(self) -> None:
+        """Have them back; those that were not there before go."""
+        segmentation = self._node.GetSegmentation()
+        for segment_id, segment in self._segments.items():
+            segmentation.RemoveSegment(segment_id)
+            if segment is not None:
+                segmentation.AddSegment(segment, segment_id)
+
+
+def set_labelmap(
+    segmentation: Any, segment_id: str, mask: NDArray[np.uint8], matrix: NDArray[np.float64]
+) -> None:
+    """Replace the voxels of a segment.
+
+    ``mask``: (k, j, i), 0 and 1; ``matrix``: 4x4 from its indices to the coordinates of the
+    segmentation node, on the grid of the segmentation. Raises SceneError if Slicer refuses.
+    """
+    slicer = ensure_host()
+    image = _oriented_image(mask, matrix, (0, 0, 0))
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(
+        image, segmentation, segment_id, logic.MODE_REPLACE, image.GetExtent()
+    ):
+        raise SceneError(f"Slicer did not accept the voxels of {segment_id}. See the log.")
+
+
+def _oriented_image(
+    mask: NDArray[np.uint8], matrix: NDArray[np.float64], first: tuple[int, ...]
+) -> Any:
+    """A vtkOrientedImageData of a mask whose voxel ``first`` (i, j, k) is its first."""
+    slicer = ensure_host()
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+
+    last = [start + count - 1 for start, count in zip(first, mask.shape[::-1], strict=True)]
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent([end for pair in zip(first, last, strict=True) for end in pair])
+    image.GetPointData().SetScalars(numpy_to_vtk(mask.reshape(-1), deep=True))
+    image.SetImageToWorldMatrix(vtk_matrix(matrix))
+    return image
 
 
 def place_beside(node: Any, volume: Any) -> None:
@@ -111,18 +216,12 @@ def _add_segment(
     node: Any, kind: SegmentKind, placed: Placement, voxels: NDArray[np.uint8]
 ) -> None:
     slicer = ensure_host()
-    from vtkmodules.util.numpy_support import numpy_to_vtk
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
     own = np.ascontiguousarray(placed.onto_node_grid(voxels), dtype=np.uint8)
     matrix = vtkMatrix4x4()
     placed.node.GetIJKToRASMatrix(matrix)
-    first = placed.state.extent[::2]
-    last = [start + count - 1 for start, count in zip(first, own.shape[::-1], strict=True)]
-    image = slicer.vtkOrientedImageData()
-    image.SetExtent([end for pair in zip(first, last, strict=True) for end in pair])
-    image.GetPointData().SetScalars(numpy_to_vtk(own.reshape(-1), deep=True))
-    image.SetImageToWorldMatrix(vtk_matrix(array_of(matrix)))
+    image = _oriented_image(own, array_of(matrix), placed.state.extent[::2])
     segment = slicer.vtkSegment()
     segment.SetName(kind.segment_id)
     segment.SetColor(*(c / 255.0 for c in kind.color))

@@ -108,3 +108,12 @@ def _same(first: Any, second: Any) -> bool:
         return False
     points = first.GetPoints().GetData() is second.GetPoints().GetData()
     return points and first.GetPolys() is second.GetPolys()
+
+
+def shown_triangles(segmentation: Any, segment_id: str) -> int:
+    """How many triangles the closed surface has that a segment has now; 0 without one."""
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    polydata = None
+    if segment is not None:
+        polydata = segmentation.GetClosedSurfaceInternalRepresentation(segment_id)
+    return int(polydata.GetNumberOfPolys()) if polydata is not None else 0

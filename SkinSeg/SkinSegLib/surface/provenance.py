@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import SkinMesh
+from ..core import NOTICE, SkinMesh
 from .formats import UNIT
 from .gltf import AXES as GLTF_AXES
 from .gltf import SUFFIXES as GLTF_SUFFIXES
@@ -62,6 +62,7 @@ def write_provenance(
         "options": dict(origin.options),
         "measures": dict(origin.measures),
         "versions": dict(origin.versions),
+        "notice": NOTICE,
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

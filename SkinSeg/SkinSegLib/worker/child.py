@@ -33,7 +33,7 @@ class Child:
         self._lock = threading.Lock()
         self._tasks: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cancelled = threading.Event()
-        self._last = 0.0
+        self._last, self._stage = 0.0, ""
 
     def serve(self) -> None:
         """Never returns: the process ends when the owner says so or is gone."""
@@ -77,8 +77,8 @@ class Child:
 
     def _report(self, stage: str, fraction: float) -> None:
         now = time.monotonic()
-        if now - self._last >= _PROGRESS_S or fraction in (0.0, 1.0):
-            self._last = now
+        if now - self._last >= _PROGRESS_S or stage != self._stage or fraction == 1.0:
+            self._last, self._stage = now, stage
             self._say("progress", stage=stage, fraction=round(fraction, 4))
 
     def _say(self, kind: str, **content: Any) -> None:

@@ -75,7 +75,7 @@ def put_mask(mask: SkinMask, folder: Path, name: str = "mask") -> dict[str, Any]
         "level_hu": mask.level_hu,
         "half_contrast_hu": mask.half_contrast_hu,
         "cut_faces": mask.cut_faces,
-        "findings": [_finding(finding) for finding in mask.findings],
+        "findings": [finding_entry(finding) for finding in mask.findings],
         "seconds": dict(mask.seconds),
         "model": dict(mask.model),
     }
@@ -90,7 +90,7 @@ def get_mask(message: Mapping[str, Any], folder: Path) -> SkinMask:
         message["level_hu"],
         message["half_contrast_hu"],
         tuple(message["cut_faces"]),
-        tuple(_finding_from(entry) for entry in message["findings"]),
+        tuple(finding_from(entry) for entry in message["findings"]),
         message["seconds"],
         message["model"],
     )
@@ -126,7 +126,8 @@ def get_result(message: Mapping[str, Any], folder: Path) -> JobResult:
         ) from error
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def finding_entry(finding: Finding) -> dict[str, Any]:
+    """A finding, ready for JSON."""
     return {
         "kind": finding.kind.name,
         "message": finding.message,
@@ -135,7 +136,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _finding_from(entry: Mapping[str, Any]) -> Finding:
+def finding_from(entry: Mapping[str, Any]) -> Finding:
+    """The finding of an entry."""
     place = entry["position_ras"]
     return Finding(
         FindingKind[entry["kind"]],

@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core import Progress, WorkerError
+from ..core import Progress, SegmentationError, WorkerError
 from ..pipeline import JobOptions, compute
 from ..segmentation import SegmentOptions
 from ..surface import SurfaceOptions
-from .messages import get_mask, put_mesh, put_result, scan_from
+from .messages import put_result, scan_from
+from .tasks_mask import mend
+from .tasks_mesh import export, outline, remesh
+
+#: A head is 140 to 170 mm wide with its ears.
+_SMALL_FIELD_MM = 150.0
 
 TaskFunction = Callable[[Mapping[str, Any], Progress], dict[str, Any]]
+
 
 def warm(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Import what the first run needs, and load the model of ``options``; says what there is.
@@ -46,15 +52,34 @@ def segment(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     return put_result(result, Path(arguments["folder"]))
 
 
-def remesh(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-    """The surface of ``mask`` on ``scan``, by ``shape`` (of SurfaceOptions)."""
-    folder = Path(arguments["folder"])
+def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """What there is to know about ``scan`` before anything is computed.
+
+    Returns ``hu_range``, ``level`` (grey value of the skin) or None with ``problem`` saying why
+    none is found, and ``warnings`` (sentences).
+    """
+    from ..scan import facts as measured
+    from ..segmentation.level import find_level
+
     scan = scan_from(arguments["scan"])
-    mask = get_mask(arguments["mask"], folder)
-    shape = SurfaceOptions(**arguments.get("shape", {}))
-    options = JobOptions(shape=shape, layer_mesh=False, layer_voxels=False)
-    mesh = compute(scan, options, progress, mask=mask).head
-    return {"mesh": put_mesh(mesh, folder, "head")}
+    found = measured(scan)
+    warnings = [finding.message for finding in found.findings]
+    if found.tilt_degrees > 0.5:
+        warnings.append(
+            f"The slices are sheared by {found.tilt_degrees:.1f} degrees (gantry tilt). "
+            "This is taken into account."
+        )
+    across = sorted(found.extent_mm)[1]
+    if across < _SMALL_FIELD_MM:
+        warnings.append(
+            f"The field of view is only {across:.0f} mm wide: parts of the head are missing."
+        )
+    level, problem = None, ""
+    try:
+        level = find_level(scan).skin
+    except SegmentationError as error:
+        problem = str(error)
+    return {"hu_range": found.hu_range, "level": level, "problem": problem, "warnings": warnings}
 
 
 def _import_what_every_job_needs() -> None:
@@ -74,4 +99,12 @@ def job_options(options: Mapping[str, Any]) -> JobOptions:
         raise WorkerError("The worker was asked for something it does not know.") from error
 
 
-TASKS: dict[str, TaskFunction] = {"warm": warm, "segment": segment, "remesh": remesh}
+TASKS: dict[str, TaskFunction] = {
+    "warm": warm,
+    "facts": facts,
+    "segment": segment,
+    "remesh": remesh,
+    "outline": outline,
+    "export": export,
+    "mend": mend,
+}

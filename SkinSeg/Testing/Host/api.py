@@ -17,7 +17,10 @@ CLASSES: dict[str, dict] = json.loads(PATH.read_text(encoding="utf-8"))
 _WIDGET = "qt.QWidget"
 _ALIASES = {"name"}
 #: Classes that are no widgets, so have no widget's names.
-_PLAIN = {"qt.QObject", "qt.QSettings", "qt.QFile", "qt.QUiLoader", "qt.QIcon", "slicer.app"}
+_PLAIN = {
+    *("qt.QObject", "qt.QSettings", "qt.QFile", "qt.QUiLoader", "qt.QIcon", "qt.QProcess"),
+    *("qt.QTimer", "qt.QByteArray", "qt.QUrl", "qt.QDesktopServices", "slicer.app"),
+}
 
 
 def require(key: str) -> None:
@@ -43,7 +46,8 @@ def properties(key: str) -> set[str]:
 def signals(key: str) -> list[str]:
     """Full signatures of the signals."""
     require(key)
-    return list(CLASSES[key].get("signals", ())) + list(CLASSES[_WIDGET].get("signals", ()))
+    own = list(CLASSES[key].get("signals", ()))
+    return own if key in _PLAIN else own + list(CLASSES[_WIDGET].get("signals", ()))
 
 
 def slots(key: str) -> list[str]:

@@ -52,10 +52,22 @@ class FileDialog:
     answers: list[str] = []  # noqa: RUF012
 
     @staticmethod
-    def getSaveFileName(parent: Any, caption: str, folder: str, kinds: str) -> str:
+    def getExistingDirectory(parent: Any, caption: str) -> str:
         if not FileDialog.answers:
             raise AssertionError(f"A file dialog would have opened: {caption}")
         return FileDialog.answers.pop(0)
+
+
+@stand_in("qt.QDesktopServices")
+class DesktopServices:
+    """Follows QDesktopServices; what would be opened is kept in ``opened``."""
+
+    opened: list[Any] = []  # noqa: RUF012
+
+    @staticmethod
+    def openUrl(url: Any) -> bool:
+        DesktopServices.opened.append(url.toString())
+        return True
 
 
 class _Events:
@@ -199,6 +211,7 @@ class Host:
             for child in parent.findChildren(widgets.NodeComboBox):
                 child.setMRMLScene(None)
             parent.close()
+            # A segment editor's logic observes the scene: it goes with its widget.
             shiboken6.delete(parent)
             self.panel = None
 

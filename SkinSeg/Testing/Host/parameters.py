@@ -7,6 +7,7 @@ widget is refused, as the real one refuses what it cannot store or connect.
 
 from __future__ import annotations
 
+import enum
 import types
 import typing
 import weakref
@@ -46,10 +47,12 @@ class _Parameter:
         if typing.get_origin(hint) is typing.Annotated:
             self.type, *self.validators = typing.get_args(hint)
         self.is_node = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
-        if not self.is_node and self.type not in (int, float, bool, str):
+        self.is_enum = isinstance(self.type, type) and issubclass(self.type, enum.Enum)
+        known = self.is_node or self.is_enum or self.type in (int, float, bool, str)
+        if not known:
             raise TypeError(f"The host cannot store a parameter of type {self.type} yet")
         if default is None and not self.is_node:
-            self.default = self.type()
+            self.default = next(iter(self.type)) if self.is_enum else self.type()
 
     def write(self, node: Any, value: Any) -> None:
         allowed = (int, float) if self.type is float else self.type
@@ -61,7 +64,7 @@ class _Parameter:
             node.SetParameter(self.name, "")
             node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
         else:
-            node.SetParameter(self.name, str(value))
+            node.SetParameter(self.name, value.name if self.is_enum else str(value))
 
     def read(self, node: Any) -> Any:
         if not node.HasParameter(self.name):  # closing a scene empties its nodes
@@ -69,6 +72,8 @@ class _Parameter:
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
+        if self.is_enum:
+            return self.type[text]
         return text == "True" if self.type is bool else self.type(text)
 
 
@@ -175,8 +180,37 @@ class _Wrapped:
 
 
 def _connector(widget: Any, parameter: _Parameter) -> tuple[Callable, Callable, str]:
-    """How to read and write a widget, and the signal that it changed."""
-    kind = widget.className()
+    """How to read and write a widget, and the signal that it changed.
+
+    Follows guiConnectors: ranges are set on the widget, and an enum fills its combo box.
+    """
+    kind, bounds = widget.className(), next(iter(parameter.validators), None)
     if kind == "qMRMLNodeComboBox" and parameter.is_node:
         return widget.currentNode, widget.setCurrentNode, "currentNodeChanged(vtkMRMLNode*)"
+    if kind == "QCheckBox" and parameter.type is bool:
+        return _property(widget, "checked", bool), _setter(widget, "checked"), "toggled(bool)"
+    number = parameter.type in (int, float)
+    if kind in ("QDoubleSpinBox", "ctkSliderWidget", "QSpinBox") and number and bounds:
+        if kind == "QSpinBox" and parameter.type is not int:
+            raise RuntimeError("QSpinBox is for whole numbers")
+        widget.minimum, widget.maximum = bounds.minimum, bounds.maximum
+        signal = "valueChanged(int)" if kind == "QSpinBox" else "valueChanged(double)"
+        return _property(widget, "value", parameter.type), _setter(widget, "value"), signal
+    if kind == "QComboBox" and parameter.is_enum:
+        items = list(parameter.type)
+        widget.clear()
+        widget.addItems([item.label() if hasattr(item, "label") else item.name for item in items])
+
+        def write(value: Any) -> None:
+            widget.currentIndex = items.index(value)
+
+        return lambda: items[widget.currentIndex], write, "currentIndexChanged(int)"
     raise RuntimeError(f"The host cannot connect a {kind} to a {parameter.type.__name__} yet")
+
+
+def _property(widget: Any, name: str, kind: type) -> Callable:
+    return lambda: kind(getattr(widget, name))
+
+
+def _setter(widget: Any, name: str) -> Callable:
+    return lambda value: setattr(widget, name, value)

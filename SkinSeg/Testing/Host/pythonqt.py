@@ -135,9 +135,14 @@ class Wrapper(metaclass=WrapperType):
         count = len(types.split(",")) if types else 0
 
         # PySide6 looks at how many arguments a function takes, and hands over so many.
-        call = (lambda: slot()) if count == 0 else (lambda value: slot(wrap(value)))
-        if count > 1:
+        calls = (
+            lambda: slot(),
+            lambda value: slot(wrap(value)),
+            lambda first, second: slot(wrap(first), wrap(second)),
+        )
+        if count >= len(calls):
             raise NotImplementedError(f"The host cannot connect {signature} yet")
+        call = calls[count]
         getattr(self._object, name).connect(call)
         self._connections.append((signature, slot, call))
         return True

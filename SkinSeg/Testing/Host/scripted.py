@@ -95,7 +95,10 @@ class ScriptedLoadableModuleLogic:
         import slicer
 
         node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-        return node or slicer.mrmlScene.AddNode(self.createParameterNode())
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        node.SetAttribute("ModuleName", self.moduleName)  # closing a scene takes it away
+        return node
 
     def createParameterNode(self) -> Any:
         import slicer

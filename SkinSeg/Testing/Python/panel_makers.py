@@ -6,6 +6,7 @@ Where Slicer's packages or Qt are missing, importing this skips the test file.
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -17,16 +18,58 @@ except ImportError as error:
     pytest.skip(f"Qt cannot start here: {error}", allow_module_level=True)
 
 import Host
-from Host.application import FileDialog, Settings
+from Host.application import DesktopServices, FileDialog, Settings
 from Host.pythonqt import unwrap
 from SkinSegLib import mrml
 
-__all__ = ["FileDialog", "during", "empty_scene", "host", "panel", "segmentations", "unwrap"]
+__all__ = [
+    "DesktopServices",
+    "FileDialog",
+    "click",
+    "during",
+    "empty_scene",
+    "host",
+    "panel",
+    "pump",
+    "segmentations",
+    "settle",
+    "unwrap",
+]
+
+#: Far more than any of these small jobs takes.
+_LIMIT_S = 90.0
 
 
 @pytest.fixture(scope="module")
 def host():
-    return Host.start()
+    """The module, with one worker process for all panels of a test file: each takes seconds."""
+    started = Host.start()
+    from SkinSegLib.widgets import panel as panel_code
+    from SkinSegLib.worker.runner import Runner
+
+    kept = []
+
+    class KeptWorker(panel_code.PanelWorker):
+        def __init__(self):
+            super().__init__()
+            if kept:
+                self.worker = kept[0]
+                self.runner = Runner(self.worker, self._later)
+            else:
+                kept.append(self.worker)
+
+        def close(self):
+            self._timer.stop()
+            self.runner.cancel()
+            if self.worker.is_busy:
+                self.worker.close()
+
+    original = panel_code.PanelWorker
+    panel_code.PanelWorker = KeptWorker
+    yield started
+    panel_code.PanelWorker = original
+    for worker in kept:
+        worker.close()
 
 
 @pytest.fixture(autouse=True)
@@ -49,16 +92,37 @@ def segmentations():
     return mrml.ensure_host().util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
-def during(panel, action):
-    """Call ``action`` from the event loop, once, while a segmentation runs."""
-    done = []
-    original = panel._showProgress
+def pump(until, limit_s=_LIMIT_S):
+    """Let Qt work until a condition holds; fails if it never does."""
+    application = mrml.ensure_host().app
+    end = time.monotonic() + limit_s
+    while not until():
+        assert time.monotonic() < end, "the panel never came to it"
+        application.processEvents()
+        time.sleep(0.002)
 
-    def show(stage, fraction):
-        original(stage, fraction)
-        if fraction > 0.2 and not done:
-            done.append(stage)
+
+def settle(panel):
+    """Wait until nothing runs that a user started."""
+    pump(lambda: panel.panel.closed or not panel.panel.is_busy)
+
+
+def click(panel, button):
+    """Click, and wait for what it starts."""
+    button.click()
+    settle(panel)
+
+
+def during(panel, action, stage=None):
+    """Call ``action`` from the event loop, once, while a segmentation runs (in ``stage``)."""
+    done = []
+    original = panel.panel._progress
+
+    def show(now, fraction):
+        original(now, fraction)
+        if panel.panel.is_busy and not done and stage in (None, now) and fraction > 0:
+            done.append(now)
             action()
 
-    panel._showProgress = show
+    panel.panel._progress = show
     return done

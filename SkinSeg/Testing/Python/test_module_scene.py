@@ -7,14 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mrml_makers import EAR, erase, linear, segmented, small_scan, volume_node
-from panel_makers import (
-    during,
-    empty_scene,
-    host,
-    panel,
-    segmentations,
-)
+from mrml_makers import linear, small_scan, volume_node
+from panel_makers import empty_scene, host, segmentations
 from SkinSegLib import mrml
 from SkinSegLib.core import SceneError
 from SkinSegLib.surface import read_points
@@ -43,49 +37,6 @@ def test_parameters_are_saved_with_the_scene(host, tmp_path):
     assert again.segmentation is None
 
 
-def test_closing_the_scene_stops_the_run(panel, empty_scene):
-    volume_node(small_scan())
-    done = during(panel, lambda: empty_scene.Clear())
-    panel.ui.segmentButton.click()
-    assert done
-    assert segmentations() == []
-    assert not panel.logic.isRunning()
-    assert not panel.ui.segmentButton.enabled
-    volume_node(small_scan())
-    panel.ui.segmentButton.click()
-    assert len(segmentations()) == 1
-
-
-def test_removing_the_volume_stops_the_run(panel, empty_scene):
-    volume = volume_node(small_scan())
-    done = during(panel, lambda: empty_scene.RemoveNode(volume))
-    panel.ui.segmentButton.click()
-    assert done
-    assert "removed" in panel.ui.resultLabel.text
-    assert segmentations() == []
-
-
-def test_reloading_the_module_stops_the_run(host, panel):
-    volume_node(small_scan())
-    done = during(panel, panel.cleanup)
-    panel.ui.segmentButton.click()
-    assert done
-    assert segmentations() == []
-    assert panel.Observations == []
-
-
-def test_a_loaded_scene_gets_our_surfaces_back(panel, tmp_path):
-    volume_node(small_scan())
-    panel.ui.segmentButton.click()
-    result = panel.logic.result
-    mrml.save_scene(tmp_path / "scene.mrb")
-    mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
-    (node,) = segmentations()
-    for segment_id, mesh in (("Head", result.head), ("Skin", result.layer)):
-        assert np.array_equal(shown(node, segment_id), mesh.points)
-    assert panel.ui.exportButton.enabled
-
-
 def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
     mrml.ensure_host().app.emit_now("startupCompleted()")
     logic = host.code.SkinSegLogic()
@@ -94,35 +45,6 @@ def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
     mrml.ensure_host().mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), True, None)
     (node,) = segmentations()
     assert np.array_equal(shown(node, "Head"), logic.result.head.points)
-
-
-def test_back_from_the_segment_editor_our_surface_of_the_head_is_there_again(panel):
-    volume_node(small_scan())
-    panel.ui.segmentButton.click()
-    (node,) = segmentations()
-    before = shown(node, "Head")
-    said = panel.ui.resultLabel.text
-    panel.exit()
-    panel.enter()  # nothing was edited
-    assert panel.ui.resultLabel.text == said
-    panel.exit()
-    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
-    assert mrml.restore_surface(node) == ("Skin",)
-    panel.enter()
-    assert "was edited" in panel.ui.resultLabel.text
-    assert mrml.restore_surface(node) == ("Head", "Skin")
-    assert shown(node, "Head")[:, 0].min() > before[:, 0].min() + 3  # the ear is gone
-
-
-def test_a_surface_that_cannot_be_made_again_is_told(panel, monkeypatch):
-    def refuse(segmentation, segment_id):
-        raise SceneError("Load the scan again.")
-
-    panel.exit()
-    monkeypatch.setattr(mrml, "rebuild_surface", refuse)
-    panel.logic.getParameterNode().segmentation = segmented(volume_node(small_scan()))[0]
-    panel.enter()
-    assert panel.ui.resultLabel.text == "Load the scan again."
 
 
 def test_a_deleted_result_leaves_no_face_behind(host, empty_scene):
@@ -147,27 +69,6 @@ def test_reloading_and_starting_again_double_no_observer(host, monkeypatch):
     scene.StartState(scene.ImportState)
     scene.EndState(scene.ImportState)
     assert len(calls) == 1
-
-
-def test_quitting_stops_the_run(host, panel):
-    slicer = mrml.ensure_host()
-    volume_node(small_scan())
-    done = during(panel, lambda: slicer.app.emit_now("lastWindowClosed()"))
-    panel.ui.segmentButton.click()
-    assert done
-    assert segmentations() == []
-    assert panel.ui.resultLabel.text.startswith("Cancelled")
-    host.close_panel()
-    assert slicer.app._slots["lastWindowClosed()"] == []
-
-
-def test_a_volume_moved_in_mid_run_is_not_segmented(panel, empty_scene):
-    volume = volume_node(small_scan())
-    before = empty_scene.GetNumberOfNodes()
-    assert during(panel, lambda: volume.SetOrigin(1, 2, 3)) == []
-    panel.ui.segmentButton.click()
-    assert "changed while it was segmented" in panel.ui.resultLabel.text
-    assert empty_scene.GetNumberOfNodes() == before
 
 
 def test_a_model_node_on_request(host):

@@ -1,0 +1,30 @@
+"""How a segmentation came to be, kept with it for the record beside an exported file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from ..pipeline import JobResult
+from ..surface import Provenance
+
+ATTRIBUTE = "SkinSeg.Origin"
+
+
+def remember_origin(segmentation: Any, result: JobResult) -> None:
+    """Keep engine, model and level of a run with its segmentation."""
+    mask = result.mask
+    kept = {"engine": mask.engine, "model": dict(mask.model), "level_hu": mask.level_hu}
+    segmentation.SetAttribute(ATTRIBUTE, json.dumps(kept))
+
+
+def record_of(segmentation: Any, versions: dict[str, str], options: dict[str, Any]) -> Any:
+    """The record for a surface of the segmentation, as :class:`.jobs.ExportRequest` takes it.
+
+    ``versions``: of the packages that matter; ``options``: what was chosen for the file.
+    """
+    text = segmentation.GetAttribute(ATTRIBUTE)
+    kept = json.loads(text) if text else {"engine": "unknown", "model": {}, "level_hu": None}
+    given = {"level_hu": kept["level_hu"], **options}
+    return asdict(Provenance(kept["engine"], versions, kept["model"], given))

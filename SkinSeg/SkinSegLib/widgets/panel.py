@@ -1,0 +1,241 @@
+"""What the sections of the panel share: parameters, the worker, what runs, and what to say."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..core import SkinSegError, failure_text
+from ..mrml.jobs import WarmJob
+from ..worker.runner import Job
+from .parameters import SkinSegParameterNode, remember
+from .worker_process import PanelWorker
+
+#: Jobs that the panel starts by itself; they give way to any the user starts.
+BACKGROUND = ("facts", "remesh", "outline", "warm")
+
+
+def failure_message(error: Exception) -> str:
+    """Put a failure into the log, without its words; returns what to show the user."""
+    logging.error("SkinSeg failed: %s", failure_text(error))
+    if isinstance(error, SkinSegError):
+        return str(error)
+    return str(_("Something went wrong that should not. The log has the details."))
+
+
+def present(node: Any) -> Any:
+    """The node, or None once it is no longer in the scene (parameter nodes may still name it)."""
+    return node if node is not None and node.GetScene() is not None else None
+
+
+class Panel:
+    """The sections, and what they ask of each other.
+
+    ``ui``: the widgets of the ``.ui`` file by name. ``sections``: in their order. A section has
+    ``update()``, which is called whenever anything may have changed, and may have methods for
+    :meth:`tell`: ``enter``, ``leave``, ``scene_closes``, ``close``, ``offer`` (what the worker
+    found) and ``parameters_changed`` (another parameter node, or none, was connected).
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.work = PanelWorker()
+        self.parameters: SkinSegParameterNode | None = None
+        #: What runs: the task's name, or "".
+        self.running = ""
+        self.closed = False
+        self._waiting: Callable[[], bool] | None = None
+        self._started = 0.0
+        self._log: list[str] = []
+        self.sections: list[Any] = []
+
+    # Nodes
+
+    @property
+    def volume(self) -> Any:
+        """The scan that is selected and there."""
+        return present(self.parameters.inputVolume) if self.parameters else None
+
+    @property
+    def segmentation(self) -> Any:
+        """The result that is reviewed, edited and exported."""
+        return present(self.parameters.segmentation) if self.parameters else None
+
+    def connect(self, parameters: SkinSegParameterNode | None) -> None:
+        """Use another parameter node, or none."""
+        self.parameters = parameters
+        self.tell("parameters_changed")
+        self.update()
+
+    def update(self, caller: Any = None, event: Any = None) -> None:
+        """Have every section show what is now."""
+        if self.closed:
+            return
+        for section in self.sections:
+            section.update()
+
+    def enter(self) -> None:
+        """The panel is shown again, perhaps after an edit in another module."""
+        self.tell("enter")
+
+    def leave(self) -> None:
+        """Another module is shown."""
+        self.tell("leave")
+
+    def scene_closes(self) -> None:
+        """Every node is about to go: stop what works on one."""
+        self.cancel()
+        self.tell("scene_closes")
+
+    def scene_closed(self) -> None:
+        """There is an empty scene."""
+        self.ui.resultLabel.text = ""
+        self.ui.exportLabel.text = ""
+
+    def tell(self, what: str, *arguments: Any) -> None:
+        """Call a method of every section that has it."""
+        for section in self.sections:
+            if hasattr(section, what):
+                getattr(section, what)(*arguments)
+
+    # Jobs
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job runs that the user started."""
+        return self.running != "" and self.running not in BACKGROUND
+
+    def run(
+        self,
+        job: Job,
+        done: Callable[[Any], None],
+        *,
+        failed: Callable[[Exception], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
+    ) -> bool:
+        """Start a job; False if one runs that must not be stopped for it.
+
+        A job of the panel's own gives way to one of the user's, and waits for none.
+        """
+        runner = self.work.runner
+        if runner.job is not None:
+            if self.is_busy or job.task in BACKGROUND or self._waiting is not None:
+                return False
+            self._waiting = partial(self._start, job, done, failed, cancelled)
+            runner.cancel()
+            self.running = job.task  # from now on it counts
+            self.update()
+            return True
+        return self._start(job, done, failed, cancelled)
+
+    def cancel(self) -> None:
+        """Stop what the user started."""
+        self._waiting = None
+        self.work.runner.cancel()
+        self.update()
+
+    def _start(
+        self,
+        job: Job,
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None] | None,
+        cancelled: Callable[[], None] | None,
+    ) -> bool:
+        self.running, self._started = job.task, time.monotonic()
+
+        def after(then: Callable[..., None], *arguments: Any) -> None:
+            self.running = ""
+            if self.closed:
+                return
+            then(*arguments)
+            self.update()
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting()
+
+        self.work.runner.start(
+            job,
+            done=lambda result: after(done, result),
+            failed=lambda error: after(failed or self._complain, error),
+            cancelled=lambda: after(cancelled or (lambda: None)),
+            progress=self._progress,
+        )
+        self.update()
+        return True
+
+    def _complain(self, error: Exception) -> None:
+        self.say(failure_message(error))
+
+    def _progress(self, stage: str, fraction: float) -> None:
+        if self.closed or not self.is_busy:
+            return
+        self.ui.progressBar.value = round(100 * fraction)
+        self.ui.progressLabel.text = self._stage_text(stage, fraction)
+
+    def _stage_text(self, stage: str, fraction: float) -> str:
+        elapsed = time.monotonic() - self._started
+        if fraction < 0.1 or elapsed < 1.0:
+            return stage
+        left = elapsed * (1 - fraction) / fraction
+        return str(_("{stage}: about {seconds:.0f} s left").format(stage=stage, seconds=left))
+
+    # Words
+
+    def say(self, text: str) -> None:
+        """Show what the last click led to."""
+        self.ui.resultLabel.text = text
+        if text:
+            self.note(text)
+
+    def note(self, text: str) -> None:
+        """Add a line to the log that the panel shows; Slicer's own log gets none of it."""
+        self._log = [*self._log, f"{time.strftime('%H:%M:%S')} {text}"][-200:]
+        self.ui.logText.plainText = "\n".join(self._log)
+
+    def restart_worker(self) -> None:
+        """Another process, which finds what was installed meanwhile."""
+        self.work.close()
+        self.start_worker()
+
+    def start_worker(self) -> None:
+        """Have a process ready before it is needed, and offer what it finds."""
+        try:
+            self.work.start()
+        except SkinSegError as error:
+            self.say(str(error))
+            return
+        options = {}
+        if self.parameters is not None:
+            options = {"model": self.parameters.model, "device": self.parameters.device}
+        self.run(WarmJob(options), self._warm)
+
+    def _warm(self, found: dict[str, Any]) -> None:
+        self.tell("offer", found)
+        self.note(
+            _("The network is ready.")
+            if not found["reason"]
+            else _("The threshold engine is ready. {reason}").format(reason=found["reason"])
+        )
+
+    def remember(self) -> None:
+        """Keep the present choices for the user's next scene."""
+        if self.parameters is not None:
+            remember(self.parameters)
+
+    def close(self) -> None:
+        """End the worker; nothing is shown from here on."""
+        self.closed = True
+        self._waiting = None
+        self.work.close()
+        self.tell("close")
+
+
+def ask(question: str) -> bool:
+    """Ask yes or no; no dialog opens where Slicer is tested."""
+    return bool(slicer.util.confirmYesNoDisplay(question))

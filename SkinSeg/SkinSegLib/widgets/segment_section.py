@@ -1,0 +1,202 @@
+"""Segment: with what, into what, and the button that starts and cancels."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..mrml import SegmentsBackup
+from ..mrml.choices import JobOptions, SegmentOptions, model_names
+from ..mrml.jobs import SegmentJob
+from .packages import Packages
+from .panel import Panel, ask, failure_message
+
+
+class SegmentSection:
+    """The main button, model and device, and undoing a run."""
+
+    def __init__(self, panel: Panel, packages: Packages) -> None:
+        self._panel, self._packages, ui = panel, packages, panel.ui
+        self._started = 0.0
+        self._undo: Any = None
+        self._volume: Any = None  # of the run that is under way
+        self._is_gone = False
+        self._devices: list[tuple[str, str]] = [(str(_("Automatic")), "auto")]
+        self._models: list[str] = []
+        ui.segmentButton.connect("clicked()", self._on_segment)
+        ui.undoRunButton.connect("clicked()", self._on_undo)
+        ui.modelSelector.connect("activated(int)", self._on_model)
+        ui.deviceSelector.connect("activated(int)", self._on_device)
+        self.offer({"devices": [("CPU", "cpu")], "models": model_names()})
+
+    def offer(self, found: dict[str, Any]) -> None:
+        """Show the devices and models that the worker found."""
+        ui = self._panel.ui
+        self._devices = [(str(_("Automatic")), "auto")]
+        self._devices += [(label, device) for label, device in found["devices"]]
+        ui.deviceSelector.clear()
+        ui.deviceSelector.addItems([label for label, _device in self._devices])
+        self.offer_models(found["models"])
+        self.parameters_changed()
+
+    def offer_models(self, names: list[str]) -> None:
+        """Show the models there are."""
+        self._models = list(names)
+        self._panel.ui.modelSelector.clear()
+        self._panel.ui.modelSelector.addItems(self._models)
+
+    def parameters_changed(self) -> None:
+        """Show the model and the device of the parameter node."""
+        ui, parameters = self._panel.ui, self._panel.parameters
+        if parameters is None:
+            return
+        devices = [device for _label, device in self._devices]
+        if parameters.device in devices:
+            ui.deviceSelector.currentIndex = devices.index(parameters.device)
+        if parameters.model in self._models:
+            ui.modelSelector.currentIndex = self._models.index(parameters.model)
+
+    def update(self) -> None:
+        """What can be clicked now, and why not, in the tooltips."""
+        panel, ui = self._panel, self._panel.ui
+        button, running = ui.segmentButton, panel.is_busy
+        if self._volume is not None and self._volume.GetScene() is None and not self._is_gone:
+            self._is_gone = True  # first: cancelling updates the panel
+            panel.cancel()
+        button.text = _("Cancel") if running else _("Segment skin")
+        stopping = running and panel.work.runner.is_cancelled
+        if stopping:
+            button.enabled, button.toolTip = False, _("Stopping.")
+        elif running:
+            button.enabled, button.toolTip = True, _("Stop. The scene stays as it was.")
+        elif panel.volume is None:
+            button.enabled = False
+            button.toolTip = _("Load a head CT and select it above first.")
+        else:
+            button.enabled = True
+            button.toolTip = _("Find the patient's skin in the selected volume.")
+        for widget in (ui.modelSelector, ui.deviceSelector, ui.outputSelector):
+            widget.enabled = not running
+        ui.progressBar.visible = running
+        ui.progressLabel.visible = running
+        ui.undoRunButton.visible = self._undo is not None and not running
+
+    def _on_segment(self) -> None:
+        """Start, or cancel what was started."""
+        panel = self._panel
+        if panel.is_busy:
+            panel.cancel()
+            return
+        parameters = panel.parameters
+        if parameters is None or panel.volume is None:
+            return
+        into = parameters.outputSegmentation
+        if into is not None and into.GetScene() is None:
+            into = None
+        question = _("The segmentation has segments Head or Skin already. Replace them?")
+        backup = None
+        if into is not None:
+            backup = SegmentsBackup(into)
+            if backup.has_segments and not ask(question):
+                return
+        try:
+            job = SegmentJob(panel.volume, job_options(parameters), into)
+        except Exception as error:
+            panel.say(failure_message(error))
+            return
+        panel.remember()
+        panel.say("")
+        said = self._packages.ensure()  # asks once for all, on the first run
+        if said:
+            panel.say(said)
+            panel.restart_worker()
+        panel.ui.progressBar.value = 0
+        panel.ui.progressLabel.text = ""
+        self._started = time.monotonic()
+        self._volume, self._is_gone = panel.volume, False
+        panel.run(
+            job,
+            lambda found: self._done(found, backup),
+            failed=self._failed,
+            cancelled=self._cancelled,
+        )
+
+    def _failed(self, error: Exception) -> None:
+        self._volume = None
+        self._panel.say(failure_message(error))
+
+    def _cancelled(self) -> None:
+        self._volume = None
+        self._panel.say(
+            _("The volume was removed, so the segmentation was stopped. Nothing was changed.")
+            if self._is_gone
+            else _("Cancelled. Nothing was changed.")
+        )
+
+    def _done(self, found: Any, backup: Any) -> None:
+        self._volume = None
+        node, result = found
+        panel = self._panel
+        assert panel.parameters is not None
+        before = panel.segmentation
+        panel.parameters.segmentation = node
+        self._undo = (node, backup, before)
+        seconds = time.monotonic() - self._started
+        mask = result.mask
+        engine = mask.model.get("name", "") or _("threshold")
+        text = _("Head of {volume:.0f} mL in {seconds:.1f} s ({engine}). {count}").format(
+            volume=mask.volume_ml, seconds=seconds, engine=engine, count=_count(mask.findings)
+        )
+        panel.say(text)
+
+    def _on_undo(self) -> None:
+        """Take the last run back: the new node goes, or the segments before it come back."""
+        undo, self._undo = self._undo, None
+        panel = self._panel
+        if undo is None:
+            return
+        node, backup, before = undo
+        if node.GetScene() is not None:
+            if backup is None:
+                node.GetScene().RemoveNode(node)
+            else:
+                backup.restore()
+        if panel.parameters is not None and backup is None:
+            panel.parameters.segmentation = before
+        panel.say(_("The last run was taken back."))
+        panel.update()
+
+    def _on_model(self, index: int) -> None:
+        if self._panel.parameters is not None and 0 <= index < len(self._models):
+            self._panel.parameters.model = self._models[index]
+
+    def _on_device(self, index: int) -> None:
+        if self._panel.parameters is not None and 0 <= index < len(self._devices):
+            self._panel.parameters.device = self._devices[index][1]
+
+
+def job_options(parameters: Any) -> JobOptions:
+    """What was chosen, for the library. Raises SegmentationError for values that make no sense."""
+    return JobOptions(
+        SegmentOptions(
+            engine=parameters.engine.value,
+            level_hu=parameters.level if parameters.manualLevel else None,
+            device=parameters.device,
+            model=parameters.model,
+            workers=parameters.workers or None,
+            opening_mm=parameters.opening,
+            seal_mm=parameters.seal,
+            cavity_depth_mm=parameters.cavityDepth,
+        ),
+        layer_mm=parameters.layerThickness,
+    )
+
+
+def _count(findings: Any) -> str:
+    if not findings:
+        return str(_("Nothing was found that needs a look."))
+    if len(findings) == 1:
+        return str(_("1 finding to look at."))
+    return str(_("{count} findings to look at.")).format(count=len(findings))
