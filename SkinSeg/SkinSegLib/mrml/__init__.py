@@ -19,7 +19,8 @@ from .job import (
 from .labelmaps import segment_labelmap
 from .models import add_model
 from .rebuild import rebuild_surface, remember_level
-from .segments import HEAD, SKIN, SegmentsBackup, add_segmentation
+from .review import remember_findings
+from .segments import HEAD, SKIN, SegmentsBackup, add_segmentation, set_labelmap
 from .storage import load_scene, load_segmentation, save_scene, save_segmentation
 from .surfaces import restore_surface, set_surfaces, world_surface
 from .volumes import PlacedScan, Placement, add_volume, placed_scan
@@ -47,6 +48,7 @@ __all__ = [
     "load_segmentation",
     "placed_scan",
     "rebuild_surface",
+    "remember_findings",
     "remember_level",
     "restore_all",
     "restore_surface",
@@ -56,6 +58,7 @@ __all__ = [
     "scene_options",
     "segment_labelmap",
     "segment_volume",
+    "set_labelmap",
     "set_surfaces",
     "watch_scene",
     "world_surface",

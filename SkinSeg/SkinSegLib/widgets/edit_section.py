@@ -229,8 +229,9 @@ class EditSection:
         self._start_filler()
 
     def _start_filler(self) -> None:
-        parameters, node = self._panel.parameters, self._panel.segmentation
-        wanted = parameters is not None and parameters.fillStrokes and node is not None
+        node = self._panel.segmentation
+        # The box, not the parameter: which of the two is told of a click first is open.
+        wanted = self._panel.ui.fillStrokesBox.checked and node is not None
         self._filler = StrokeFiller(node) if wanted else None
         if self._filler is not None:
             self._filler.before()
