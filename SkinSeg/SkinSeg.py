@@ -9,6 +9,7 @@ Only Qt and MRML wiring; what is computed, and how, is in SkinSegLib beside this
 import logging
 import os
 import tempfile
+import time
 
 import slicer
 import vtk
@@ -366,3 +367,70 @@ class SkinSegTest(ScriptedLoadableModuleTest):
         empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
         with self.assertRaisesRegex(SceneError, "no voxels"):
             SkinSegLogic().process(empty)
+
+    def test_runs_in_a_process_of_its_own(self):
+        from SkinSegLib.mrml.jobs import SegmentJob
+        from SkinSegLib.widgets.worker_process import PanelWorker
+
+        volume, _truth = self._head()
+        there = SkinSegLogic().process(volume)
+        work, ended = PanelWorker(), []
+        try:
+            work.start()
+            work.runner.start(
+                SegmentJob(volume),
+                done=ended.append,
+                failed=ended.append,
+                cancelled=lambda: ended.append(Cancelled()),
+            )
+            end = time.monotonic() + 300
+            while not ended and time.monotonic() < end:
+                slicer.app.processEvents()
+        finally:
+            work.close()
+        self.assertTrue(ended, "the worker did not answer")
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+        node, _result = ended[0]
+        self._assertSame(there, node)
+        self.assertFalse(work.worker.is_running)
+
+    def _assertSame(self, first, second):
+        import numpy as np
+        from SkinSegLib import mrml
+
+        for segmentId in ("Head", "Skin"):
+            one, two = (mrml.segment_labelmap(node, segmentId)[0] for node in (first, second))
+            self.assertTrue(np.array_equal(one, two))
+
+    def test_the_brush_paints_only_tissue(self):
+        import numpy as np
+        from SkinSegLib import mrml
+        from SkinSegLib.mrml.editing import IntensityRanges, editor_node
+        from vtk.util.numpy_support import vtk_to_numpy
+
+        if not hasattr(slicer, "vtkSlicerSegmentEditorLogic"):
+            self.skipTest("Slicer has no segment editor logic of its own before 5.12")
+        volume, truth = self._head()
+        node = SkinSegLogic().process(volume)
+        before = np.count_nonzero(mrml.segment_labelmap(node, "Head")[0])
+        editor = editor_node()
+        editor.SetActiveEffectName("Paint")
+        IntensityRanges(editor).set_level(-480.0, 200.0)
+        self.assertTrue(editor.GetSourceVolumeIntensityMask())
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetSegmentEditorNode(editor)
+        logic.SetSegmentationNode(node)
+        logic.SetSourceVolumeNode(volume)
+        logic.SetCurrentSegmentID("Head")
+        for update in ("AlignedSourceVolume", "MaskLabelmap", "ReferenceGeometryImage"):
+            getattr(logic, f"Update{update}")()
+        logic.ResetModifierLabelmapToDefault()
+        image = logic.GetModifierLabelmap()
+        vtk_to_numpy(image.GetPointData().GetScalars())[:] = 1  # the whole scan, air and all
+        image.Modified()
+        logic.ModifySegmentByLabelmap(node, "Head", image, logic.ModificationModeAdd, False, False)
+        after = np.count_nonzero(mrml.segment_labelmap(node, "Head")[0])
+        self.assertGreaterEqual(after, before)
+        self.assertLess(after, 1.02 * np.count_nonzero(truth))

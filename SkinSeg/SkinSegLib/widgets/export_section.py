@@ -16,7 +16,7 @@ from ..mrml.estimate import estimate
 from ..mrml.exporting import export_request
 from ..mrml.jobs import ExportJob
 from ..mrml.outline import show_file
-from .panel import Panel, ask, failure_message
+from .panel import Panel, ask, failure_message, show_text
 from .parameters import ExportShape, export_folder, remember_export_folder
 
 #: Slicer's name of the axial view.
@@ -29,6 +29,7 @@ class ExportSection:
     def __init__(self, panel: Panel) -> None:
         self._panel, ui = panel, panel.ui
         self._folder = ""
+        show_text(ui.exportLabel, "")
         ui.folderButton.directory = export_folder(slicer.app.defaultScenePath)
         ui.folderButton.connect("directoryChanged(QString)", remember_export_folder)
         ui.exportButton.connect("clicked()", self._on_export)
@@ -50,7 +51,7 @@ class ExportSection:
         layer = parameters is not None and parameters.exportShape == ExportShape.LAYER
         ui.thicknessSlider.enabled = layer
         ui.cutSpinBox.enabled = parameters is not None and parameters.cutBelow
-        ui.estimateLabel.text = self._estimate() if parameters is not None and node else ""
+        show_text(ui.estimateLabel, self._estimate() if parameters is not None and node else "")
 
     def _estimate(self) -> str:
         parameters, node = self._panel.parameters, self._panel.segmentation
@@ -132,10 +133,10 @@ class ExportSection:
         words = [html.escape(line) for line in lines]
         link = f'<a href="{html.escape(folder)}">{html.escape(path.name)}</a>'
         words[0] = words[0].replace(html.escape(path.name), link, 1)
-        self._panel.ui.exportLabel.text = "<br>".join(words)
+        show_text(self._panel.ui.exportLabel, "<br>".join(words))
 
     def _say(self, text: str) -> None:
-        self._panel.ui.exportLabel.text = html.escape(text)
+        show_text(self._panel.ui.exportLabel, html.escape(text))
         if text:
             self._panel.note(text)
 

@@ -34,6 +34,12 @@ def present(node: Any) -> Any:
     return node if node is not None and node.GetScene() is not None else None
 
 
+def show_text(label: Any, text: str) -> None:
+    """Give a label its text; one without text takes no room."""
+    label.text = text
+    label.visible = bool(text)
+
+
 class Panel:
     """The sections, and what they ask of each other.
 
@@ -95,8 +101,8 @@ class Panel:
 
     def scene_closed(self) -> None:
         """There is an empty scene."""
-        self.ui.resultLabel.text = ""
-        self.ui.exportLabel.text = ""
+        show_text(self.ui.resultLabel, "")
+        show_text(self.ui.exportLabel, "")
 
     def tell(self, what: str, *arguments: Any) -> None:
         """Call a method of every section that has it."""
@@ -189,7 +195,7 @@ class Panel:
 
     def say(self, text: str) -> None:
         """Show what the last click led to."""
-        self.ui.resultLabel.text = text
+        show_text(self.ui.resultLabel, text)
         if text:
             self.note(text)
 

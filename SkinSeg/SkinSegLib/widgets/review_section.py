@@ -36,11 +36,13 @@ class ReviewSection:
         ui.checkedBox.enabled = there and row >= 0
         ui.checkedBox.checked = there and 0 <= row < len(reviews) and reviews[row].checked
         left = sum(not review.checked for review in reviews)
-        ui.reviewLabel.text = (
-            _("{left} of {count} findings not checked yet.").format(left=left, count=len(reviews))
-            if there
-            else _("No findings.")
-        )
+        if not there:
+            ui.reviewLabel.text = _("No findings.")
+        elif left == 0:
+            ui.reviewLabel.text = _("All findings are checked.")
+        else:
+            text = _("{left} of {count} findings not checked yet.")
+            ui.reviewLabel.text = text.format(left=left, count=len(reviews))
 
     def _fill(self, reviews: list[Review]) -> None:
         widget, row = self._panel.ui.findingsList, self._panel.ui.findingsList.currentRow

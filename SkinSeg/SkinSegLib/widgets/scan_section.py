@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..mrml.jobs import FactsJob
-from .panel import Panel, failure_message
+from .panel import Panel, failure_message, show_text
 
 #: After a volume was selected or changed, its facts are looked for this much later.
 _PAUSE_MS = 200
@@ -20,7 +20,7 @@ class ScanSection:
 
     def __init__(self, panel: Panel) -> None:
         self._panel, ui = panel, panel.ui
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int] | str | None = "nothing yet"
         #: Grey value of the skin in the selected volume, None while it is not known.
         self.level: float | None = None
         self.hu_range: tuple[float, float] | None = None
@@ -41,8 +41,8 @@ class ScanSection:
             return
         self._shown = key
         self.level = self.hu_range = None
-        ui.warningsLabel.text = ""
-        ui.factsLabel.text = self._size_text(volume)
+        show_text(ui.warningsLabel, "")
+        show_text(ui.factsLabel, self._size_text(volume))
         if key is not None:
             self._timer.start(_PAUSE_MS)
 
@@ -90,7 +90,7 @@ class ScanSection:
 
         def failed(error: Exception) -> None:
             if key == self._shown:
-                panel.ui.warningsLabel.text = failure_message(error)
+                show_text(panel.ui.warningsLabel, failure_message(error))
 
         # Whatever the user starts goes first; then the facts are asked for again.
         started = panel.run(FactsJob(panel.volume), done, failed=failed, cancelled=self._again)
@@ -104,13 +104,14 @@ class ScanSection:
         ui = self._panel.ui
         low, high = found["hu_range"]
         self.hu_range, self.level = (low, high), found["level"]
-        ui.factsLabel.text = _("{size}, values {low:.0f} to {high:.0f}").format(
+        text = _("{size}, values {low:.0f} to {high:.0f}").format(
             size=self._size_text(self._panel.volume), low=low, high=high
         )
+        show_text(ui.factsLabel, text)
         warnings = [*found["warnings"], *([found["problem"]] if found["problem"] else [])]
         # A word, not colour alone.
         lines = [str(_("Warning: {text}")).format(text=text) for text in warnings]
-        ui.warningsLabel.text = "\n".join(lines)
+        show_text(ui.warningsLabel, "\n".join(lines))
         self._panel.update()
 
     def _open_dicom(self) -> None:

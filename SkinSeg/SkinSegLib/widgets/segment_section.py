@@ -11,7 +11,7 @@ from ..mrml import SegmentsBackup
 from ..mrml.choices import JobOptions, SegmentOptions, model_names
 from ..mrml.jobs import SegmentJob
 from .packages import Packages
-from .panel import Panel, ask, failure_message
+from .panel import Panel, ask, failure_message, show_text
 
 
 class SegmentSection:
@@ -29,6 +29,7 @@ class SegmentSection:
         ui.undoRunButton.connect("clicked()", self._on_undo)
         ui.modelSelector.connect("activated(int)", self._on_model)
         ui.deviceSelector.connect("activated(int)", self._on_device)
+        show_text(ui.resultLabel, "")
         self.offer({"devices": [("CPU", "cpu")], "models": model_names()})
 
     def offer(self, found: dict[str, Any]) -> None:
