@@ -46,5 +46,9 @@ class SceneError(SkinSegError):
     """A Slicer node lacks something that the job needs (image data, parent, scene)."""
 
 
+class PrivacyError(SkinSegError):
+    """What was asked for would not protect the patient, or a key or passphrase does not fit."""
+
+
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""
