@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import PrivacyError
-from .pixels import black_out, clear_unused_bits, find_text, frames_of, set_frames
+from .pixels import black_out, clear_unused_bits, find_text, frames_of, set_frames, trim
 from .profile import Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
 from .rewrite import Rewriter, Subject, mark, subject_of
@@ -100,11 +100,11 @@ class ObjectDeidentifier:
         choice = self.options.burned_in
         stated = str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
         try:
+            trim(dataset)
             clear_unused_bits(dataset)
             frames = frames_of(dataset)
         except Exception as error:  # decoders raise whatever they like
             raise Refused(UNDECODED) from error
-        self._trim(dataset, frames)
         if choice == "accept":
             return
         found = [find_text(frame) for frame in frames] if frames.ndim == 3 else [[]]
@@ -121,14 +121,6 @@ class ObjectDeidentifier:
         set_frames(dataset, frames)
         dataset.BurnedInAnnotation = "NO"
         self.blacked_out += 1
-
-    def _trim(self, dataset: Any, frames: Any) -> None:
-        """Cut off what follows the last pixel, where anything could be."""
-        if dataset.file_meta.TransferSyntaxUID.is_compressed:
-            return
-        size = frames.size * int(dataset.BitsAllocated) // 8
-        if len(dataset.PixelData) > size + 1 or (size % 2 and len(dataset.PixelData) > size):
-            dataset.PixelData = bytes(dataset.PixelData[:size]) + b"\0" * (size % 2)
 
     def subject(self, dataset: Any) -> Subject:
         """Whose object it is; ask before :meth:`clean`."""

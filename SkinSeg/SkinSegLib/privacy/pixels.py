@@ -123,6 +123,17 @@ def set_frames(dataset: Any, frames: NDArray[Any]) -> None:
             delattr(dataset, name)
 
 
+def trim(dataset: Any) -> None:
+    """Cut off what follows the last pixel of uncompressed frames, where anything could be."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    size = int(dataset.BitsAllocated) // 8
+    for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"):
+        size *= int(dataset.get(name) or 1)
+    if len(dataset.PixelData) > size:
+        dataset.PixelData = bytes(dataset.PixelData[:size]) + b"\0" * (size % 2)
+
+
 def clear_unused_bits(dataset: Any) -> bool:
     """Whether bits above the stored ones (where old overlays hide, PS3.5, 8.1.1) were cleared.
 

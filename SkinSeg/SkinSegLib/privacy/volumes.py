@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import struct
 import zlib
@@ -33,6 +34,22 @@ _NRRD = {
     "centerings": re.compile(r"(cell|node|none|\?\?\?|\s)*"),
     "space units": re.compile(r'("(mm|m|cm|)"|\s)*'),
     "units": re.compile(r'("(mm|m|cm|)"|\s)*'),
+}
+#: Bytes of a voxel, by the names that files in use have for its type.
+_NRRD_BYTES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8"), 1),
+    **dict.fromkeys(("uint8_t", "char"), 1),
+    **dict.fromkeys(("short", "short int", "signed short", "int16", "int16_t", "ushort"), 2),
+    **dict.fromkeys(("unsigned short", "uint16", "uint16_t", "unsigned short int"), 2),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t", "uint", "unsigned int"), 4),
+    **dict.fromkeys(("uint32", "uint32_t", "float"), 4),
+    "double": 8,
+}
+_META_BYTES = {
+    **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT"), 4),
+    "MET_DOUBLE": 8,
 }
 #: Needed to read the voxels: without them, or with odd values, a file is refused.
 _NRRD_NEEDED = {"type", "dimension", "sizes", "encoding"}
@@ -76,7 +93,7 @@ def clean_volume(path: Path, suffix: str) -> tuple[bytes, str]:
             return _nrrd(path), ".nrrd"
         if suffix == ".mha":
             return _metaimage(path.read_bytes()), suffix
-    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+    except (OSError, EOFError, KeyError, ValueError, struct.error, zlib.error) as error:
         raise PrivacyError("damaged") from error
     raise PrivacyError("volume with its voxels in another file")
 
@@ -170,15 +187,18 @@ def _nrrd(path: Path) -> bytes:
     elif not found:
         raise PrivacyError("damaged")
     encoding = values["encoding"].lower()
-    if encoding in ("gzip", "gz"):
-        voxels = _packed(zlib.decompressobj(31).decompress(voxels))
-    elif encoding != "raw":
+    if encoding not in ("gzip", "gz", "raw") or values["type"].lower() not in _NRRD_BYTES:
         raise PrivacyError("volume of a rare layout")
+    size = _NRRD_BYTES[values["type"].lower()] * math.prod(map(int, values["sizes"].split()))
+    if encoding == "raw":
+        voxels = _exactly(size, voxels)
+    else:
+        voxels = _packed(_exactly(size, zlib.decompressobj(31).decompress(voxels)))
     return ("\n".join(kept) + "\n\n").encode() + voxels
 
 
 def _metaimage(content: bytes) -> bytes:
-    kept, start = [], 0
+    kept, values, start = [], {}, 0
     while True:
         end = content.index(b"\n", start)
         name, _, value = content[start:end].decode("latin-1").partition("=")
@@ -187,6 +207,24 @@ def _metaimage(content: bytes) -> bytes:
             break
         if name in _META and _META[name].fullmatch(value):
             kept.append(f"{name} = {value}")
+            values[name] = value
     if value != "LOCAL":
         raise PrivacyError("volume with its voxels in another file")
-    return ("\n".join([*kept, "ElementDataFile = LOCAL"]) + "\n").encode() + content[start:]
+    voxels = content[start:]
+    if values.get("CompressedData", "").lower() == "true":
+        packed = zlib.decompressobj()
+        packed.decompress(voxels)
+        voxels = voxels[: len(voxels) - len(packed.unused_data)]
+    else:
+        kind = values["ElementType"]
+        size = math.prod(map(int, values["DimSize"].split()))
+        size *= int(values.get("ElementNumberOfChannels", "1")) * _META_BYTES[kind]
+        voxels = _exactly(size, voxels)
+    return ("\n".join([*kept, "ElementDataFile = LOCAL"]) + "\n").encode() + voxels
+
+
+def _exactly(size: int, voxels: bytes) -> bytes:
+    """What is behind the last voxel is left behind."""
+    if len(voxels) < size:
+        raise PrivacyError("damaged")
+    return voxels[:size]
