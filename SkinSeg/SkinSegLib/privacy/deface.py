@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import CTVolume, PrivacyError, SkinMask, SkinMesh, components
+from ..core.geometry import Matrix
 from .face import STEP_MM, AxisGrid, Face, find_face, front_of, on_axes
 
 MODES = ("remove", "blur")
@@ -48,10 +49,10 @@ class DefaceOptions:
 
 @dataclass(frozen=True)
 class FaceCut:
-    """What to replace by what, wherever a voxel lies: so one cut serves any grid and any slices.
+    """What to replace by what, wherever a voxel lies: one cut serves any grid and any slices.
 
-    ``sheet``: y in RAS mm for (z, x) from ``low`` (x, y, z) on, in steps of STEP_MM; ``within``: the
-    columns that are cut. ``fill_hu``: what air is here. ``smooth``: blurred grey values (z, y, x) on
+    ``sheet``: y in RAS mm for (z, x) from ``low`` (x, y, z) on, in steps of STEP_MM.
+    ``within``: the columns that are cut. ``fill_hu``: what air is here. ``smooth``: blurred grey values (z, y, x) on
     the same grid, None to remove.
     """
 
@@ -62,8 +63,8 @@ class FaceCut:
     smooth: NDArray[np.float32] | None
     face: Face
 
-    def region(self, ijk_to_ras: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which voxels (j, i) of a slice are replaced; ``ijk_to_ras``: 4x4, the slice being k = 0."""
+    def region(self, ijk_to_ras: Matrix, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Voxels (j, i) of a slice to replace; ``ijk_to_ras``: 4x4, the slice being k = 0."""
         x, y, z = _points(ijk_to_ras, shape)
         found = np.zeros(shape, bool)
         near = (z >= self.face.bottom - 5) & (z <= self.face.top + 5) & (y >= self.face.back - 100)
@@ -77,9 +78,7 @@ class FaceCut:
         found[near] = (inside > 0) & (y[near] > sheet)
         return found
 
-    def replacement(
-        self, ijk_to_ras: NDArray[np.float64], region: NDArray[np.bool_]
-    ) -> NDArray[np.float64]:
+    def replacement(self, ijk_to_ras: Matrix, region: NDArray[np.bool_]) -> NDArray[np.float64]:
         """New HU of the voxels in ``region``, in the order of ``array[region]``."""
         count = int(np.count_nonzero(region))
         if self.smooth is None:
@@ -126,9 +125,7 @@ class Defaced:
     proof: Proof
 
 
-def deface(
-    volume: CTVolume, mask: SkinMask, options: DefaceOptions | None = None
-) -> Defaced:
+def deface(volume: CTVolume, mask: SkinMask, options: DefaceOptions | None = None) -> Defaced:
     """Take the face, from brows to chin, out of a scan. ``mask``: the solid head on its grid.
 
     Raises PrivacyError where the face cannot be told (see :mod:`.face`), or is still there after.
@@ -186,9 +183,7 @@ def face_cut(grid: AxisGrid, mask: SkinMask, options: DefaceOptions) -> FaceCut:
     return FaceCut(grid.low, sheet, within, fill, smooth, face)
 
 
-def _bone_front(
-    grid: AxisGrid, mask: SkinMask, depths: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _bone_front(grid: AxisGrid, mask: SkinMask, depths: NDArray[np.float64]) -> NDArray[np.float64]:
     """y of the first bone from the front, for each column."""
     bone = grid.head & (grid.grey >= mask.level_hu + _BONE * mask.half_contrast_hu)
     labels, _ = components(bone)
@@ -252,7 +247,7 @@ def prove(
 
 
 def _skin(grid: AxisGrid, level: float) -> NDArray[np.float64]:
-    """y in mm, for (z, x), at which grey values first cross the level from the front; -inf: never."""
+    """y in mm, for (z, x), where grey values first cross the level from the front; else -inf."""
     depths = grid.along(1)
     front = front_of(grid.head, depths)
     place = np.clip(np.rint((front - depths[0]) / STEP_MM), 0, len(depths) - 2)
@@ -260,7 +255,7 @@ def _skin(grid: AxisGrid, level: float) -> NDArray[np.float64]:
     k, i = np.indices(front.shape)
     inner, outer = grid.grey[k, index, i], grid.grey[k, index + 1, i]
     fall = np.where(np.abs(inner - outer) > 1, inner - outer, 1)
-    return front + STEP_MM * np.clip((inner - level) / fall, 0, 1)
+    return np.asarray(front + STEP_MM * np.clip((inner - level) / fall, 0, 1))
 
 
 def _cloud(
@@ -270,9 +265,7 @@ def _cloud(
     return np.column_stack([grid.along(2)[i], front[k, i], grid.along(0)[k]])
 
 
-def _sheet_mesh(
-    grid: AxisGrid, front: NDArray[np.float64], chosen: NDArray[np.bool_]
-) -> SkinMesh:
+def _sheet_mesh(grid: AxisGrid, front: NDArray[np.float64], chosen: NDArray[np.bool_]) -> SkinMesh:
     """The front as an open mesh: two triangles for each square of columns that are all there."""
     number = np.cumsum(chosen).reshape(chosen.shape) - 1
     whole = chosen[:-1, :-1] & chosen[1:, :-1] & chosen[:-1, 1:] & chosen[1:, 1:]
@@ -284,16 +277,14 @@ def _sheet_mesh(
     return SkinMesh(points, triangles.astype(np.int32), cut, closed=False)
 
 
-def slice_matrix(ijk_to_ras: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+def slice_matrix(ijk_to_ras: Matrix, k: int) -> NDArray[np.float64]:
     """The matrix of slice ``k`` as a grid of its own, in which it is slice 0."""
     moved = np.array(ijk_to_ras)
     moved[:3, 3] += k * moved[:3, 2]
     return moved
 
 
-def _points(
-    ijk_to_ras: NDArray[np.float64], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64], ...]:
+def _points(ijk_to_ras: Matrix, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], ...]:
     j, i = np.arange(shape[0])[:, None], np.arange(shape[1])[None, :]
     m = ijk_to_ras
     return tuple(m[row, 0] * i + m[row, 1] * j + m[row, 3] for row in range(3))

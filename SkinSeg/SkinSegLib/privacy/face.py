@@ -50,12 +50,12 @@ class AxisGrid:
     def along(self, axis: int) -> NDArray[np.float64]:
         """RAS mm of the voxels along an axis of the arrays: 0 is z, 1 is y, 2 is x."""
         first: float = float(self.low[2 - axis])
-        return first + STEP_MM * np.arange(self.head.shape[axis])
+        return np.asarray(first + STEP_MM * np.arange(self.head.shape[axis]), np.float64)
 
 
 @dataclass(frozen=True)
 class Face:
-    """Where the face is, all in RAS mm: the ``tip`` of the nose, and from where to where it reaches.
+    """Where the face is, all in RAS mm: the ``tip`` of the nose, and how far it reaches.
 
     ``scale``: 1 for a head 150 mm wide. ``cut_off``: the scan ends within the face.
     """
@@ -108,9 +108,9 @@ def find_face(grid: AxisGrid, level_hu: float) -> Face:
         widths = np.count_nonzero(grid.head[above].any(axis=1), axis=1) * STEP_MM
         scale = float(np.clip(widths.max() / _WIDTH_MM, 0.6, 1.15))
     middle = np.abs(across - x) <= 8
-    there = grid.head[:, :, middle].any(axis=2)
+    there = np.any(grid.head[:, :, middle], axis=2)
     last = there.shape[1] - 1 - np.argmax(there[:, ::-1], axis=1)
-    profile = np.where(there.any(axis=1), depths[last], -np.inf)
+    profile = np.where(np.any(there, axis=1), depths[last], -np.inf)
     lips = (heights < z - _LIPS[0] * scale) & (heights > z - _LIPS[1] * scale)
     bottom = z - _LOWEST * scale
     if np.isfinite(profile[lips]).any():
@@ -119,7 +119,7 @@ def find_face(grid: AxisGrid, level_hu: float) -> Face:
         fallen = heights[below & (profile < front - _FALLS_BACK * scale)]
         if len(fallen):
             bottom = float(fallen.max()) - 5.0
-    ends = heights[there.any(axis=1)]
+    ends = heights[np.any(there, axis=1)]
     top = z + _UP * scale
     cut = bool(ends.min() > bottom or ends.max() < top)
     return Face(tip, top, bottom, _SIDE * scale, y - _BACK * scale, scale, cut)
