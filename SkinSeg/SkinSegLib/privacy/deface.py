@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,9 @@ from .face import STEP_MM, AxisGrid, Face, find_face, front_of, on_axes
 
 MODES = ("remove", "blur")
 #: The sheet lies this far before bone, in mm, and smaller pieces of bone in mL do not hold it up.
-_BONE_GAP_MM, _BONE_ML = 1.5, 2.0
+_BONE_GAP_MM, _BONE_ML = 1.5, 0.1
+#: So far before the sheet single voxels of bone are left.
+_AT_SHEET_MM = 5.0
 #: Bone begins this many half contrasts above the level of the skin: 300 HU on a calibrated scan.
 _BONE = 1.5
 #: No column loses more than this many times the depth.
@@ -52,21 +55,27 @@ class FaceCut:
     """What to replace by what, wherever a voxel lies: one cut serves any grid and any slices.
 
     ``sheet``: y in RAS mm for (z, x) from ``low`` (x, y, z) on, in steps of STEP_MM.
-    ``within``: the columns that are cut. ``fill_hu``: what air is here. ``smooth``: blurred grey values (z, y, x) on
-    the same grid, None to remove.
+    ``within``: the columns that are cut.
+    ``fill_hu``, ``bone_hu``: what air is here, and where bone begins. ``smooth``: blurred grey
+    values (z, y, x) on the same grid, None to remove.
     """
 
     low: NDArray[np.float64]
     sheet: NDArray[np.float64]
     within: NDArray[np.bool_]
     fill_hu: float
+    bone_hu: float
     smooth: NDArray[np.float32] | None
     face: Face
 
-    def region(self, ijk_to_ras: Matrix, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Voxels (j, i) of a slice to replace; ``ijk_to_ras``: 4x4, the slice being k = 0."""
-        x, y, z = _points(ijk_to_ras, shape)
-        found = np.zeros(shape, bool)
+    def region(self, ijk_to_ras: Matrix, hounsfield: NDArray[Any]) -> NDArray[np.bool_]:
+        """Voxels of a slice to replace, (j, i) as ``hounsfield``, its grey values.
+
+        ``ijk_to_ras``: 4x4, the slice being k = 0. A voxel of bone at the sheet, too small for the
+        grid that the sheet was made on, stays.
+        """
+        x, y, z = _points(ijk_to_ras, hounsfield.shape)
+        found = np.zeros(hounsfield.shape, bool)
         near = (z >= self.face.bottom - 5) & (z <= self.face.top + 5) & (y >= self.face.back - 100)
         if not near.any():
             return found
@@ -75,7 +84,8 @@ class FaceCut:
         place = np.stack([(z[near] - self.low[2]) / STEP_MM, (x[near] - self.low[0]) / STEP_MM])
         inside = ndimage.map_coordinates(self.within.astype(np.uint8), place, order=0, cval=0)
         sheet = ndimage.map_coordinates(self.sheet, place, order=1, mode="nearest")
-        found[near] = (inside > 0) & (y[near] > sheet)
+        bone = (hounsfield[near] >= self.bone_hu) & (y[near] < sheet + _AT_SHEET_MM)
+        found[near] = (inside > 0) & (y[near] > sheet) & ~bone
         return found
 
     def replacement(self, ijk_to_ras: Matrix, region: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -136,7 +146,7 @@ def deface(volume: CTVolume, mask: SkinMask, options: DefaceOptions | None = Non
     voxels, region = volume.voxels.copy(), np.zeros(volume.voxels.shape, bool)
     for k in range(len(voxels)):
         matrix = slice_matrix(volume.ijk_to_ras, k)
-        region[k] = cut.region(matrix, voxels.shape[1:])
+        region[k] = cut.region(matrix, voxels[k])
         if region[k].any():
             new = cut.replacement(matrix, region[k])
             voxels[k][region[k]] = np.rint(new) if voxels.dtype == np.int16 else new
@@ -180,16 +190,24 @@ def face_cut(grid: AxisGrid, mask: SkinMask, options: DefaceOptions) -> FaceCut:
     if options.mode == "blur":
         smooth = ndimage.gaussian_filter(grid.grey, options.depth_mm / STEP_MM)
     sheet = np.where(np.isfinite(sheet), sheet, face.back)
-    return FaceCut(grid.low, sheet, within, fill, smooth, face)
+    return FaceCut(grid.low, sheet, within, fill, _bone_hu(mask), smooth, face)
+
+
+def _bone_hu(mask: SkinMask) -> float:
+    return mask.level_hu + _BONE * mask.half_contrast_hu
 
 
 def _bone_front(grid: AxisGrid, mask: SkinMask, depths: NDArray[np.float64]) -> NDArray[np.float64]:
     """y of the first bone from the front, for each column."""
-    bone = grid.head & (grid.grey >= mask.level_hu + _BONE * mask.half_contrast_hu)
+    from scipy import ndimage
+
+    bone = grid.head & (grid.grey >= _bone_hu(mask))
     labels, _ = components(bone)
     sizes = np.bincount(labels.ravel()) * STEP_MM**3
     sizes[0] = 0
-    return front_of((sizes >= 1000 * _BONE_ML)[labels], depths)
+    front = front_of((sizes >= 1000 * _BONE_ML)[labels], depths)
+    # Also for the columns beside: between two columns the sheet is interpolated.
+    return np.asarray(ndimage.maximum_filter(front, 3), np.float64)
 
 
 def on_axes_like(grid: AxisGrid, cut: FaceCut, level_hu: float) -> AxisGrid:
@@ -200,7 +218,7 @@ def on_axes_like(grid: AxisGrid, cut: FaceCut, level_hu: float) -> AxisGrid:
     x_y_z[0, 0] = x_y_z[1, 1] = STEP_MM
     for k, z in enumerate(grid.along(0)):
         x_y_z[:3, 3] = grid.low[0], grid.low[1], z
-        region = cut.region(x_y_z, (grey.shape[1], grey.shape[2]))
+        region = cut.region(x_y_z, grey[k])
         if region.any():
             grey[k][region] = cut.replacement(x_y_z, region)
             head[k][region] = grey[k][region] > level_hu
@@ -231,8 +249,8 @@ def prove(
     fit.SetSource(polygons(old, 1, np.arange(len(old))))
     fit.SetTarget(to_polydata(new))
     fit.GetLandmarkTransform().SetModeToRigidBody()
-    fit.SetMaximumNumberOfIterations(100)
-    fit.SetMaximumNumberOfLandmarks(3000)
+    fit.SetMaximumNumberOfIterations(60)
+    fit.SetMaximumNumberOfLandmarks(800)
     fit.Update()
     matrix = np.array([[fit.GetMatrix().GetElement(r, c) for c in range(4)] for r in range(4)])
     end = distances(old @ matrix[:3, :3].T + matrix[:3, 3], new)

@@ -139,7 +139,7 @@ def _write_series(
         progress.update(number / len(frames))
         dataset = read_dataset(frame.path)
         before = frames_of(dataset)[0]
-        region = cut.region(frame_matrix(frame), before.shape)
+        region = cut.region(frame_matrix(frame), before * frame.slope + frame.intercept)
         after = before.copy()
         if region.any():
             new = cut.replacement(frame_matrix(frame), region)

@@ -1,7 +1,7 @@
 """Where the face is in a scan of a head, from the head's own shape.
 
 What is assumed, and checked as far as it can be: the scan says truly where front, top and left are,
-to within some 30 degrees; the nose is in the scan and free of anything in front of it; there is air
+to within some 20 degrees; the nose is in the scan and free of anything in front of it; there is air
 behind the nose, as in nasal cavity and sinuses. From the tip of the nose the face reaches up to the
 brows and down to where the profile falls back below the chin, by distances that go with the width
 of the head (62 of 150 mm up). Where no such nose is found at the front the face is not guessed.
@@ -24,7 +24,11 @@ _BALL_MM = 14.0
 #: A nose stands out of what the ball leaves by at least this, in mm, and has this volume in mL.
 _OUT_MM, _NOSE_ML = 7.0, 0.8
 #: Farthest of a nose from the middle of the head, in mm: heads are turned.
-_ASIDE_MM = 30.0
+_ASIDE_MM = 45.0
+#: A slice through the tip, ears included, is at most this many times as wide as long.
+_WIDE = 1.0
+#: Steps by which a tip may lie behind the foremost of its slice, and by which the scan goes on.
+_FOREMOST, _BELOW = 4, 6
 #: Air in mL behind the nose, in mm to either side, behind, below and above of its tip.
 _AIR_ML, _AIR_SIDE, _AIR_BEHIND, _AIR_BELOW, _AIR_ABOVE = 1.0, 22.0, 75.0, 25.0, 50.0
 #: Width of an average head, and lengths that go with it: from the tip of the nose up to the brows,
@@ -39,13 +43,14 @@ class AxisGrid:
     """A scan on a grid along x, y and z (RAS mm). Arrays are (z, y, x). ``low``: RAS of [0, 0, 0].
 
     ``grey``: HU, float32. ``head``: bool, the solid head. ``beyond``: the same, carried on as it is
-    where the scan ends within the box.
+    where the scan ends within the box. ``measured``: bool, where the scan is.
     """
 
     low: NDArray[np.float64]
     grey: NDArray[np.float32]
     head: NDArray[np.bool_]
     beyond: NDArray[np.bool_]
+    measured: NDArray[np.bool_]
 
     def along(self, axis: int) -> NDArray[np.float64]:
         """RAS mm of the voxels along an axis of the arrays: 0 is z, 1 is y, 2 is x."""
@@ -78,6 +83,8 @@ def on_axes(volume: CTVolume, mask: SkinMask) -> AxisGrid:
         raise PrivacyError("There is no head in the scan, so no face to remove.")
     points = inside @ volume.ijk_to_ras[:3, :3].T + volume.ijk_to_ras[:3, 3]
     low, high = points.min(axis=0) - 12.0, points.max(axis=0) + 12.0
+    # On a lattice that does not depend on the scan's own grid.
+    low = np.floor(low / STEP_MM) * STEP_MM
     shape = tuple(int(n) for n in np.ceil((high - low) / STEP_MM)[::-1] + 1)
     back = np.linalg.inv(volume.ijk_to_ras)
     # From (z, y, x) of the grid to (k, j, i) of the scan: both count the other way round.
@@ -91,7 +98,9 @@ def on_axes(volume: CTVolume, mask: SkinMask) -> AxisGrid:
         ndimage.affine_transform(mask.voxels, matrix, offset, shape, order=0, mode=mode) > 0
         for mode in ("constant", "nearest")
     )
-    return AxisGrid(low, grey, head, beyond)
+    ends = np.ones(mask.voxels.shape, np.uint8)
+    measured = ndimage.affine_transform(ends, matrix, offset, shape, order=0) > 0
+    return AxisGrid(low, grey, head, beyond, measured)
 
 
 def find_face(grid: AxisGrid, level_hu: float) -> Face:
@@ -152,6 +161,13 @@ def _tip_of_nose(grid: AxisGrid, level_hu: float) -> tuple[float, float, float]:
         middle = float(across[width].mean())
         # An ear stands out too, at the side; what is behind the middle of the head is no face.
         if abs(x - middle) > _ASIDE_MM or j < length[0] + 0.7 * (length[-1] - length[0]):
+            continue
+        # A head is longer than wide; where it is not, an ear looks to the front.
+        ratio = len(width) / len(length)
+        if ratio > _WIDE:
+            continue
+        # It is the foremost of its slice, and the scan goes on below it: no edge of where it ends.
+        if j < length[-1] - _FOREMOST or not grid.measured[max(k - _BELOW, 0), j - _BELOW, i]:
             continue
         near = air[
             np.ix_(
