@@ -136,11 +136,7 @@ def find_face(grid: AxisGrid, level_hu: float) -> Face:
 
 def _tip_of_nose(grid: AxisGrid, level_hu: float) -> tuple[float, float, float]:
     """Of what a ball cannot reach from within, the part at the front that has air behind it."""
-    spacing = (STEP_MM,) * 3
-    # Carried on beyond the end of the scan, or the ball would not reach into the cut's corners.
-    room = math.ceil(_BALL_MM / STEP_MM) + 1
-    core = distance_to(~np.pad(grid.beyond, room, mode="edge"), spacing) >= _BALL_MM
-    from_core = distance_to(core, spacing)[room:-room, room:-room, room:-room]
+    from_core = _beyond_ball(grid)
     out = grid.head & (from_core > _BALL_MM + STEP_MM)
     labels, _ = components(out)
     air = grid.head & (grid.grey < level_hu)
@@ -163,8 +159,7 @@ def _tip_of_nose(grid: AxisGrid, level_hu: float) -> tuple[float, float, float]:
         if abs(x - middle) > _ASIDE_MM or j < length[0] + 0.7 * (length[-1] - length[0]):
             continue
         # A head is longer than wide; where it is not, an ear looks to the front.
-        ratio = len(width) / len(length)
-        if ratio > _WIDE:
+        if len(width) > _WIDE * len(length):
             continue
         # It is the foremost of its slice, and the scan goes on below it: no edge of where it ends.
         if j < length[-1] - _FOREMOST or not grid.measured[max(k - _BELOW, 0), j - _BELOW, i]:
@@ -185,6 +180,20 @@ def _tip_of_nose(grid: AxisGrid, level_hu: float) -> tuple[float, float, float]:
             "right; a scan without nose is not defaced by guessing."
         )
     return tip
+
+
+def _beyond_ball(grid: AxisGrid) -> NDArray[np.float32]:
+    """Distance in mm from where the middle of a ball that fits into the head can be, on steps of
+    3 mm, which is fine enough for a nose; at every voxel of the grid."""
+    spacing = (2 * STEP_MM,) * 3
+    # Carried on beyond the end of the scan, or the ball would not reach into the cut's corners.
+    room = math.ceil(_BALL_MM / spacing[0]) + 1
+    head = np.pad(grid.beyond[::2, ::2, ::2], room, mode="edge")
+    core = distance_to(~head, spacing) >= _BALL_MM
+    found = distance_to(core, spacing)[room:-room, room:-room, room:-room]
+    for axis, size in enumerate(grid.head.shape):
+        found = np.repeat(found, 2, axis).take(range(size), axis)
+    return found
 
 
 def front_of(there: NDArray[np.bool_], depths: NDArray[np.float64]) -> NDArray[np.float64]:
