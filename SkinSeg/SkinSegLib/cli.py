@@ -31,6 +31,7 @@ from .cli_arguments import (
     segment_options,
     surface_arguments,
     surface_options,
+    warn_of_face,
 )
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ def _run(load: Load, outputs: Outputs, chosen: argparse.Namespace, load_share: f
         )
         chosen.written = True  # before Ctrl-C means anything again
     report.show(written)
+    warn_of_face(chosen)
 
 
 def _info(chosen: argparse.Namespace) -> None:

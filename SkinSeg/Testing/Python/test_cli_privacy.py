@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from command import skinseg, write_scan
 from privacy_makers import plain_file
 from SkinSegLib.cli import main
 
@@ -82,3 +83,52 @@ def test_a_passphrase_is_no_argument(capsys: pytest.CaptureFixture[str]) -> None
         with pytest.raises(SystemExit):
             call(command, "--help")
         assert "--pass" not in capsys.readouterr().out
+
+
+def test_a_surface_for_sharing_is_warned_of(tmp_path: Path) -> None:
+    scan = write_scan(tmp_path / "scan.nrrd")
+    plain = skinseg("segment", scan, "-o", tmp_path / "skin.stl", "--engine", "threshold")
+    shared = skinseg(
+        "segment", scan, "-o", tmp_path / "skin.stl", "--engine", "threshold", "--for-sharing"
+    )
+    assert (plain.returncode, shared.returncode) == (0, 0)
+    assert "patient's face" not in plain.stderr
+    assert "the patient's face" in shared.stderr
+
+
+def test_deface_and_restore(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    import SimpleITK as sitk
+    from phantom_makers import whole
+    from SkinSegLib.core import LPS_RAS
+    from SkinSegLib.training.phantom import make_phantom
+
+    monkeypatch.setenv("SKINSEG_PASSPHRASE", PASSPHRASE)
+    monkeypatch.setattr("SkinSegLib.privacy.vault._LOG_N", 12)
+    volume = make_phantom(whole(3.0)).volume
+    image = sitk.GetImageFromArray(volume.voxels)
+    image.SetSpacing(volume.spacing)
+    image.SetDirection(((LPS_RAS @ volume.ijk_to_ras)[:3, :3] / volume.spacing).ravel().tolist())
+    image.SetOrigin((LPS_RAS @ volume.ijk_to_ras)[:3, 3].tolist())
+    image.SetMetaData("PatientName", "Doe")
+    source, out, back = (tmp_path / f"{name}.nrrd" for name in ("Doe", "out", "back"))
+    sitk.WriteImage(image, str(source))
+    report, side = tmp_path / "report.json", tmp_path / "face"
+    given = ("--engine", "threshold", "--json", report, "--reversible", side, "--deidentify")
+    assert call("deface", source, "-o", out, *given) == 0
+    printed = capsys.readouterr()
+    assert "after aligning" in " ".join(printed.out.split())
+    assert "Doe" not in printed.out + printed.err + report.read_text()
+    assert b"Doe" not in out.read_bytes()
+    assert json.loads(report.read_text())["proof"]["mean_mm"] > 1.5
+    assert call("restore", out, side, "-o", back) == 0
+    old, defaced, new = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (source, out, back)
+    )
+    assert np.count_nonzero(defaced != old) > 10000
+    np.testing.assert_array_equal(new, old)
+    assert call("deface", source, "-o", tmp_path / "x.nii", "--engine", "threshold") == 1
+    assert call("deface", source, "-o", tmp_path / "x.nrrd", "--keep-dates") == 1
+    assert not (tmp_path / "x.nrrd").exists()
