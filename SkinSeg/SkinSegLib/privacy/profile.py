@@ -33,6 +33,9 @@ _CATEGORIES = {
     "U_TAGS": "U",
     "X_Z_U_STAR_TAGS": "U*",
 }
+#: Of those that may be absent or empty (X/Z): a sequence with one item or more, if it is there
+#: (Referenced Study Sequence, PS3.3, C.7.2.1).
+_NOT_EMPTY = frozenset({0x00081110})
 #: Kinds of values that the table would keep where it does not name the attribute, and that name a
 #: person, a day or a server whatever the attribute is.
 _NEVER_KEPT = frozenset({"PN", "DA", "DT", "UR"})
@@ -168,12 +171,13 @@ def basic_table() -> dict[int, str]:
         from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c as table
     except ImportError as error:
         raise missing_package() from error
-    return {
+    found = {
         (row[0] << 16) | row[1]: code
         for name, code in _CATEGORIES.items()
         for row in getattr(table, name)
         if len(row) == 2
     }
+    return {**found, **dict.fromkeys(_NOT_EMPTY & found.keys(), "X")}
 
 
 def missing_package() -> MissingPackageError:

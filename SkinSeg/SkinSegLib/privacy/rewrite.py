@@ -91,13 +91,13 @@ class Rewriter:
                 self.tally[_name(int(tag)), action] += 1
 
     def _kept(self, dataset: Any, tag: Any, vr: str, subject: Subject) -> Action:
-        """Text that the profile keeps is still emptied if it repeats who the patient is."""
+        """Text that the profile keeps is still replaced if it repeats who the patient is."""
         if int(tag) == _AGE:
             return Action.CLEAN
         if vr not in _FREE_TEXT or not subject.tokens:
             return Action.KEEP
         text = str(dataset[tag].value).lower()
-        return Action.EMPTY if any(token in text for token in subject.tokens) else Action.KEEP
+        return Action.DUMMY if any(token in text for token in subject.tokens) else Action.KEEP
 
     def _change(self, dataset: Any, tag: Any, vr: str, action: Action, subject: Subject) -> Action:
         """Do it; returns what was done in the end."""
