@@ -159,11 +159,10 @@ def _rows(done: Defaced, count: int) -> list[tuple[str, str]]:
 
 def _preview(done: Defaced, path: Path) -> None:
     from .core import MissingPackageError
-    from .surface import SurfaceOptions, build, render_views
+    from .privacy.deface_files import render_defaced
 
     try:
-        mesh = build(done.mask, done.volume, SurfaceOptions(detail_mm=1.5))
-        render_views(mesh, path, label="defaced")
+        render_defaced(done, path)
     except MissingPackageError as error:
         print(f"Warning: {error}", file=sys.stderr)
 

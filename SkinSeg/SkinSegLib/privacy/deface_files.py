@@ -308,6 +308,14 @@ def _undone(dataset: Any, new: Callable[[str], str]) -> None:
         dataset.DeidentificationMethodCodeSequence = [i for i in items if i.CodeValue != code]
 
 
+def render_defaced(done: Defaced, path: Path) -> None:
+    """A picture of what is left, as :func:`SkinSegLib.surface.render_views`, whose errors it has."""
+    from ..surface import SurfaceOptions, build, render_views
+
+    mesh = build(done.mask, done.volume, SurfaceOptions(detail_mm=1.5))
+    render_views(mesh, path, label="defaced")
+
+
 def _other_scan() -> PrivacyError:
     return PrivacyError("The removed face belongs to another scan. Give the one it came from.")
 
