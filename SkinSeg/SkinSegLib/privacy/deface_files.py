@@ -309,7 +309,7 @@ def _undone(dataset: Any, new: Callable[[str], str]) -> None:
 
 
 def render_defaced(done: Defaced, path: Path) -> None:
-    """A picture of what is left, as :func:`SkinSegLib.surface.render_views`, whose errors it has."""
+    """A picture of what is left, by :func:`SkinSegLib.surface.render_views`, with its errors."""
     from ..surface import SurfaceOptions, build, render_views
 
     mesh = build(done.mask, done.volume, SurfaceOptions(detail_mm=1.5))

@@ -26,7 +26,8 @@ DUMMIES: dict[str, Any] = {
     **dict.fromkeys(("FD", "FL"), 0.0),
     **dict.fromkeys(("SL", "SS", "SV", "UL", "US", "UV"), 0),
 }
-_FREE_TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "UN"})
+_FREE_TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "UN", "OB"})
+_PIXELS = 0x7FE0
 _AGE = 0x00101010
 #: Whose values are looked for in the text that the profile keeps.
 _IDENTIFYING = (
@@ -79,7 +80,9 @@ class Rewriter:
         for tag in list(dataset.keys()):
             vr = _vr(dataset, tag)
             action = self.profile.action(int(tag), vr)
-            if action is Action.KEEP:
+            if action is Action.KEEP and vr != "SQ" and _is_sequence(int(tag)):
+                action = Action.REMOVE  # items disguised as bytes would not be looked into
+            elif action is Action.KEEP:
                 action = self._kept(dataset, tag, vr, subject)
             elif action is Action.DESCEND and vr == "SQ":
                 for item in dataset[tag].value:
@@ -94,7 +97,7 @@ class Rewriter:
         """Text that the profile keeps is still replaced if it repeats who the patient is."""
         if int(tag) == _AGE:
             return Action.CLEAN
-        if vr not in _FREE_TEXT or not subject.tokens:
+        if vr not in _FREE_TEXT or int(tag) >> 16 == _PIXELS or not subject.tokens:
             return Action.KEEP
         text = str(dataset[tag].value).lower()
         return Action.DUMMY if any(token in text for token in subject.tokens) else Action.KEEP
@@ -211,6 +214,12 @@ def _vr(dataset: Any, tag: Any) -> str:
         if " or " in vr:
             vr = str(dataset[tag].VR)
     return vr
+
+
+def _is_sequence(tag: int) -> bool:
+    from pydicom.datadict import dictionary_has_tag, dictionary_VR
+
+    return bool(dictionary_has_tag(tag)) and dictionary_VR(tag) == "SQ"
 
 
 def _name(tag: int) -> str:

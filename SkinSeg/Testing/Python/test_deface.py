@@ -166,6 +166,11 @@ def test_a_scan_that_ends_at_the_lips_is_said_to(phantom: Phantom, mask: SkinMas
     assert not find_face(on_axes(phantom.volume, mask), LEVEL).cut_off
 
 
+def test_a_face_that_would_still_be_there(phantom: Phantom, mask: SkinMask) -> None:
+    with pytest.raises(PrivacyError, match="still be there"):
+        deface(phantom.volume, mask, DefaceOptions("blur", depth_mm=3.0))
+
+
 @pytest.mark.parametrize("options", [{"mode": "hide"}, {"depth_mm": 1}, {"depth_mm": np.nan}])
 def test_options_that_make_no_sense(options: dict) -> None:
     with pytest.raises(PrivacyError):

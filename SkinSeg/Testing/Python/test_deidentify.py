@@ -372,3 +372,48 @@ def test_dciodvfy_finds_no_new_error(tmp_path: Path, source: Path) -> None:
         out = tmp_path / str(number)
         deidentify(source, out, options, NAMES)
         assert errors(only(out)) - errors(source / "a") == set()
+
+
+def test_a_sequence_in_disguise(tmp_path: Path, source: Path) -> None:
+    """Items as bytes of an unknown or of another kind, in attributes that the profile keeps."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.tag import Tag
+
+    data = plain_file(source / "a", SOPInstanceUID="1.2.1")
+    text = f"{WORD} in disguise".encode()
+    name = b"\x10\x00\x10\x00" + len(text).to_bytes(4, "little") + text  # implicit VR
+    items = b"\xfe\xff\x00\xe0" + len(name).to_bytes(4, "little") + name
+    for number, kind in enumerate(("UN", "OB")):
+        tag = Tag(0x00082218)  # Anatomic Region Sequence
+        data[tag] = RawDataElement(tag, kind, len(items), items, 0, False, True)
+        save(data, source / f"{number}")
+        assert WORD.encode() in (source / f"{number}").read_bytes()
+        out = tmp_path / kind
+        outcome = deidentify(source / f"{number}", out, pseudonyms=NAMES)
+        assert outcome.written == 1
+        assert WORD.encode() not in all_bytes(out)
+
+
+def test_an_identifier_within_compressed_pixels(tmp_path: Path, source: Path) -> None:
+    data = plain_file(source / "a")
+    jpeg_2000(data)
+    code = bytes(data.PixelData)
+    comment = b"\xff\x64\x00\x0d\x00\x01Mr Secret"
+    start = code.index(b"\xff\x52")  # coding style: comments may stand before it (ISO 15444-1)
+    from pydicom.encaps import encapsulate
+
+    frame = code[code.index(b"\xff\x4f\xff\x51") :]
+    cut = start - code.index(b"\xff\x4f\xff\x51")
+    data.PixelData = encapsulate([frame[:cut] + comment + frame[cut:]])
+    data["PixelData"].is_undefined_length = True
+    save(data, source / "a")
+    outcome = deidentify(source, tmp_path / "out", pseudonyms=NAMES)
+    assert outcome.written == 0
+    assert any("compressed pixels" in reason for reason in outcome.refused)
+
+
+def test_one_object_twice(tmp_path: Path, source: Path) -> None:
+    plain_file(source / "a", SOPInstanceUID="1.2.7")
+    shutil.copy(source / "a", source / "b")
+    outcome = deidentify(source, tmp_path / "out", pseudonyms=NAMES)
+    assert (outcome.written, outcome.repeated) == (1, 1)
