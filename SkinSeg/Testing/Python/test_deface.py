@@ -99,7 +99,7 @@ def test_the_distance_is_measured_on_an_answer_that_is_known(
     assert found.mean_mm < 0.1
 
 
-@pytest.mark.parametrize("flips", [(2,), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("flips", [pytest.param((2,), marks=pytest.mark.slow), (0, 1, 2)])
 def test_any_order_of_voxels(
     phantom: Phantom, mask: SkinMask, plain: Defaced, flips: tuple[int, ...]
 ) -> None:
@@ -166,6 +166,7 @@ def test_a_scan_that_ends_at_the_lips_is_said_to(phantom: Phantom, mask: SkinMas
     assert not find_face(on_axes(phantom.volume, mask), LEVEL).cut_off
 
 
+@pytest.mark.slow
 def test_a_face_that_would_still_be_there(phantom: Phantom, mask: SkinMask) -> None:
     with pytest.raises(PrivacyError, match="still be there"):
         deface(phantom.volume, mask, DefaceOptions("blur", depth_mm=3.0))
