@@ -83,7 +83,7 @@ def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[De
             volume = read_folder(folder, series, part, job.source)
         done = _computed(volume, job, mask_of, progress)
         part = progress.part(1 - _WRITE, _WRITE)
-        with part.stage("Write", 1.0), replacing_together() as files:
+        with part.stage("Write", 1.0), _made(job.target), replacing_together() as files:
             _write_series(job, frames, done.cut, files, part)
             progress.finish()
     return done, len(frames)
@@ -134,7 +134,6 @@ def _write_series(
     job: DefaceJob, frames: list[Frame], cut: FaceCut, files: Replacements, progress: Progress
 ) -> None:
     side, names = SideFile(), random_pseudonyms()
-    _made(job.target)
     for number, frame in enumerate(frames):
         progress.update(number / len(frames))
         dataset = read_dataset(frame.path)
@@ -267,21 +266,21 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
     kept = SideFile.load(side, passphrase)
     suffix = image_suffix(source)
     _check_target(DefaceJob(source, target, DefaceOptions()), suffix)
-    with progress.stage("Restore", 1.0), replacing_together() as files:
-        if suffix is not None:
-            if "" not in kept.pieces:
-                raise _other_scan()
+    if suffix is not None:
+        if "" not in kept.pieces:
+            raise _other_scan()
+        with progress.stage("Restore", 1.0), replacing_together() as files:
             image, array = _image(source, suffix)
             old = kept.put_back("", array)
             _save_image(image, old, target, suffix, files, read(source), bare=False)
             progress.finish()
-            return 1
-        paths = sorted(source.glob("*.dcm"))
-        found = {str(read_dataset(path, stop_before_pixels=True).SOPInstanceUID) for path in paths}
-        if not paths or not kept.pieces.keys() <= found:
-            raise _other_scan()
+        return 1
+    paths = sorted(source.glob("*.dcm"))
+    found = {str(read_dataset(path, stop_before_pixels=True).SOPInstanceUID) for path in paths}
+    if not paths or not kept.pieces.keys() <= found:
+        raise _other_scan()
+    with progress.stage("Restore", 1.0), _made(target), replacing_together() as files:
         names = random_pseudonyms()
-        _made(target)
         for number, path in enumerate(paths):
             progress.update(number / len(paths))
             dataset = read_dataset(path)
@@ -320,10 +319,19 @@ def _other_scan() -> PrivacyError:
     return PrivacyError("The removed face belongs to another scan. Give the one it came from.")
 
 
-def _made(folder: Path) -> None:
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there in the block, and gone again if the block fails and had to make it."""
+    there = folder.is_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"The folder {folder} cannot be made ({error.strerror}). Choose another one."
         ) from error
+    try:
+        yield
+    except BaseException:
+        if not there and not any(folder.iterdir()):
+            folder.rmdir()
+        raise

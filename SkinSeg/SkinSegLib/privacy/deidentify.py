@@ -151,7 +151,8 @@ class _Run:
         dataset = objects.read(content)
         if objects.is_own_work(content):
             self.result.pseudonyms.add(str(dataset.PatientID))
-            self._put(_place(dataset.SeriesInstanceUID, dataset.SOPInstanceUID), content)
+            place = _place(dataset.get("SeriesInstanceUID", ""), dataset.SOPInstanceUID)
+            self._put(place, content)
             return
         new = objects.pseudonyms.uid
         place = _place(new(dataset.get("SeriesInstanceUID", "")), new(dataset.SOPInstanceUID))

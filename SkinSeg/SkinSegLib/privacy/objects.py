@@ -143,7 +143,9 @@ class ObjectDeidentifier:
                 codes = (*self.options.codes(), *self.also)
                 mark(dataset, self.options, _SEAL + _BLANK, codes)
                 return self._sealed(as_file(dataset))
-        except PrivacyError as error:
+        except Refused:
+            raise
+        except Exception as error:  # values may be damaged in any way
             raise Refused(DAMAGED) from error
 
     def is_own_work(self, content: bytes) -> bool:

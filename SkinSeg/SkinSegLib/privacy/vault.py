@@ -26,10 +26,7 @@ _MAX_LOG_N = 20
 def seal(data: bytes, passphrase: str, purpose: str) -> bytes:
     """``data`` encrypted; ``purpose`` must be named again to open it, so that no file passes for
     another. Raises PrivacyError for a passphrase that is too short, MissingPackageError."""
-    if len(passphrase) < SHORTEST_PASSPHRASE:
-        raise PrivacyError(
-            f"The passphrase is too short. Choose one of at least {SHORTEST_PASSPHRASE} characters."
-        )
+    _require_long(passphrase)
     header = _HEADER.pack(_MAGIC, _LOG_N, _R, _P, os.urandom(16), os.urandom(12))
     cipher = _cipher(header, passphrase)
     return header + bytes(cipher.encrypt(header[-12:], data, header + purpose.encode()))
@@ -72,13 +69,23 @@ def _cipher(header: bytes, passphrase: str) -> Any:
     return AESGCM(kdf.derive(passphrase.encode()))
 
 
+def _require_long(passphrase: str) -> None:
+    if len(passphrase) < SHORTEST_PASSPHRASE:
+        raise PrivacyError(
+            f"The passphrase is too short. Choose one of at least {SHORTEST_PASSPHRASE} characters."
+        )
+
+
 def read_passphrase(new: bool = False) -> str:
     """The passphrase from $SKINSEG_PASSPHRASE, or typed in unseen (twice if it is a ``new`` one).
 
-    Raises PrivacyError where there is neither the variable nor a terminal, or the two differ.
+    Raises PrivacyError where there is neither the variable nor a terminal, the two differ, or a new
+    one is too short, which is better known before hours of work than after.
     """
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given:
+        if new:
+            _require_long(given)
         return given
     if not sys.stdin.isatty():
         raise PrivacyError(
@@ -88,6 +95,8 @@ def read_passphrase(new: bool = False) -> str:
     import getpass
 
     first = getpass.getpass("Passphrase: ")
-    if new and getpass.getpass("Again: ") != first:
-        raise PrivacyError("The two passphrases differ. Run the command again.")
+    if new:
+        _require_long(first)
+        if getpass.getpass("Again: ") != first:
+            raise PrivacyError("The two passphrases differ. Run the command again.")
     return first

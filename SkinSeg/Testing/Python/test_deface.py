@@ -11,7 +11,7 @@ import pytest
 from phantom_makers import ras_of_voxels, whole
 from privacy_makers import KEY
 from scan_makers import Grid, write_dicom
-from SkinSegLib.core import LPS_RAS, CTVolume, PrivacyError, Progress, SkinMask
+from SkinSegLib.core import LPS_RAS, Cancelled, CTVolume, PrivacyError, Progress, SkinMask
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, vault
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, deface
 from SkinSegLib.privacy.deface_files import VISUAL, DefaceJob, deface_scan, restore
@@ -267,6 +267,27 @@ def test_a_volume_and_back(tmp_path: Path, phantom: Phantom, mask: SkinMask, end
         sitk.GetArrayFromImage(sitk.ReadImage(str(back))),
         (sitk.GetArrayFromImage(sitk.ReadImage(str(source)))),
     )
+
+
+@pytest.mark.slow
+def test_a_zip(tmp_path: Path, phantom: Phantom, mask: SkinMask) -> None:
+    import shutil
+
+    as_series(tmp_path / "in", phantom.volume)
+    archive = Path(shutil.make_archive(str(tmp_path / "scan"), "zip", tmp_path / "in"))
+    job = DefaceJob(archive, tmp_path / "out", DefaceOptions())
+    done, _ = deface_scan(job, lambda *_: mask, Progress())
+    np.testing.assert_array_equal(read(tmp_path / "out").voxels, done.volume.voxels)
+
+
+def test_cancelled_while_writing(tmp_path: Path, phantom: Phantom, mask: SkinMask) -> None:
+    as_series(tmp_path / "in", phantom.volume)
+    seen: list[str] = []
+    progress = Progress(lambda stage, _: seen.append(stage), lambda: seen.count("Write") > 9)
+    job = DefaceJob(tmp_path / "in", tmp_path / "out", DefaceOptions())
+    with pytest.raises(Cancelled):
+        deface_scan(job, lambda *_: mask, progress)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
 def test_targets_that_are_refused(tmp_path: Path, phantom: Phantom, mask: SkinMask) -> None:

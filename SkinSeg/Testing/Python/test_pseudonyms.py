@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import stat
+import unicodedata
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,8 +37,6 @@ def test_a_pseudonym_is_stable_and_a_patients_own(one: str, other: str) -> None:
     assert re.fullmatch("S[A-Z2-7]{20}", NAMES.patient(one))
     assert NAMES.patient(one) != OTHERS.patient(one)
     same = NAMES.patient(one) == NAMES.patient(other)
-    import unicodedata
-
     settled = [unicodedata.normalize("NFKC", text).strip("\0 \t\r\n") for text in (one, other)]
     assert same == (settled[0] == settled[1])
 
@@ -56,14 +56,12 @@ def test_uids_of_the_standard_stay() -> None:
     assert NAMES.uid("") == ""
 
 
-@given(st.dates(min_value=__import__("datetime").date(1900, 1, 1)), TEXT)
-def test_dates_move_back_by_the_patients_own_days(day, patient: str) -> None:
+@given(st.dates(min_value=date(1900, 1, 1)), TEXT)
+def test_dates_move_back_by_the_patients_own_days(day: date, patient: str) -> None:
     days = NAMES.shift_days(patient)
     assert -3650 <= days <= -1
-    import datetime
-
     new = shifted(f"{day:%Y%m%d}", "DA", days)
-    assert datetime.date.fromisoformat(new) - day == datetime.timedelta(days)
+    assert date.fromisoformat(new) - day == timedelta(days)
     assert shifted(f"{day:%Y%m%d}131411.5+0100", "DT", days) == f"{new}131411.5+0100"
 
 
