@@ -44,7 +44,11 @@ def add_deface(
         help="of DICOM a new folder, else a file with the same ending",
     )
     parser.add_argument(
-        "--depth", type=number, default=10.0, metavar="MM", help="behind the skin; default: 10"
+        "--depth",
+        type=number,
+        default=0.0,
+        metavar="MM",
+        help="behind the skin; default: 10, blur: 15",
     )
     parser.add_argument(
         "--mode", choices=("remove", "blur"), default="remove", help="default: remove"

@@ -21,6 +21,8 @@ from .face import STEP_MM, AxisGrid, Face, find_face, front_of, on_axes
 MODES = ("remove", "blur")
 #: The sheet lies this far before bone, in mm, and smaller pieces of bone in mL do not hold it up.
 _BONE_GAP_MM, _BONE_ML = 1.5, 0.1
+#: From this height in mm above the tip of the nose on it is forehead.
+_FOREHEAD_MM = 42.0
 #: So far before the sheet single voxels of bone are left.
 _AT_SHEET_MM = 5.0
 #: Bone begins this many half contrasts above the level of the skin: 300 HU on a calibrated scan.
@@ -30,22 +32,27 @@ _MOST = 2.5
 #: Relief of the face within this, in mm, does not show in the sheet.
 _ERASE_MM = 16.0
 #: A face that is on average nearer than this, in mm, to what is left after aligning is not hidden.
-#: (Aligned faces of two people differ by about as much.)
-HIDDEN_MM = 1.5
+#: The faces of four scans lie 2.4 to 4.0 mm from each other when aligned the same way.
+HIDDEN_MM = 2.0
+#: Depth in mm that is enough for that on every scan tried, for each of MODES.
+_DEPTH_MM = {"remove": 10.0, "blur": 15.0}
 
 
 @dataclass(frozen=True)
 class DefaceOptions:
     """``mode``: one of MODES. ``depth_mm``: how far behind the skin of the face the sheet lies, at
-    least; 3 to 25 mm. In the mode "blur" it is the sigma of the Gaussian too. Raises PrivacyError.
+    least; 3 to 25 mm, by default 10, or 15 to blur, where it is the sigma of the Gaussian too.
+    Raises PrivacyError.
     """
 
     mode: str = "remove"
-    depth_mm: float = 10.0
+    depth_mm: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise PrivacyError(f"There is no mode {self.mode}. Choose one of: {', '.join(MODES)}.")
+        if self.depth_mm == 0.0:
+            object.__setattr__(self, "depth_mm", _DEPTH_MM[self.mode])
         if not (math.isfinite(self.depth_mm) and 3 <= self.depth_mm <= 25):
             raise PrivacyError("The depth must be from 3 to 25 mm.")
 
@@ -183,7 +190,7 @@ def face_cut(grid: AxisGrid, mask: SkinMask, options: DefaceOptions) -> FaceCut:
     lowest = np.where(np.isfinite(lowest), lowest, face.back)
     sheet = ndimage.gaussian_filter(lowest, _ERASE_MM / 2 / STEP_MM) - options.depth_mm
     sheet = np.clip(sheet, front - _MOST * options.depth_mm, front - options.depth_mm)
-    sheet = np.maximum(sheet, _bone_front(grid, mask, depths) + _BONE_GAP_MM)
+    sheet = np.maximum(sheet, _bone_front(grid, mask, face) + _BONE_GAP_MM)
     air = grid.grey[~grid.head & (grid.grey < mask.level_hu)]
     fill = float(np.rint(np.median(air))) if len(air) else -1000.0
     smooth = None
@@ -197,17 +204,20 @@ def _bone_hu(mask: SkinMask) -> float:
     return mask.level_hu + _BONE * mask.half_contrast_hu
 
 
-def _bone_front(grid: AxisGrid, mask: SkinMask, depths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """y of the first bone from the front, for each column."""
+def _bone_front(grid: AxisGrid, mask: SkinMask, face: Face) -> NDArray[np.float64]:
+    """y of what the sheet stops at, for each column: the first bone from the front; in the forehead
+    also the frontal sinus, whose walls may be too thin to be seen, and the brain is behind it."""
     from scipy import ndimage
 
-    bone = grid.head & (grid.grey >= _bone_hu(mask))
-    labels, _ = components(bone)
+    labels, _ = components(grid.head & (grid.grey >= _bone_hu(mask)))
     sizes = np.bincount(labels.ravel()) * STEP_MM**3
     sizes[0] = 0
-    front = front_of((sizes >= 1000 * _BONE_ML)[labels], depths)
+    stops = (sizes >= 1000 * _BONE_ML)[labels]
+    forehead = grid.along(0) > face.tip[2] + _FOREHEAD_MM * face.scale
+    deep = ndimage.binary_erosion(grid.head[forehead], iterations=2)  # not the skin's own edge
+    stops[forehead] |= deep & (grid.grey[forehead] < mask.level_hu)
     # Also for the columns beside: between two columns the sheet is interpolated.
-    return np.asarray(ndimage.maximum_filter(front, 3), np.float64)
+    return np.asarray(ndimage.maximum_filter(front_of(stops, grid.along(1)), 3), np.float64)
 
 
 def on_axes_like(grid: AxisGrid, cut: FaceCut, level_hu: float) -> AxisGrid:
