@@ -1,7 +1,7 @@
 """Where the face is in a scan of a head, from the head's own shape.
 
 What is assumed, and checked as far as it can be: the scan says truly where front, top and left are,
-to within some 20 degrees; the nose is in the scan and free of anything in front of it; there is air
+to within some 15 degrees; the nose is in the scan and free of anything in front of it; there is air
 behind the nose, as in nasal cavity and sinuses. From the tip of the nose the face reaches up to the
 brows and down to where the profile falls back below the chin, by distances that go with the width
 of the head (62 of 150 mm up). Where no such nose is found at the front the face is not guessed.
