@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,27 @@ def surface_arguments() -> argparse.ArgumentParser:
     )
     fewer.add_argument("--triangles", type=_count, metavar="N", help="about how many to keep")
     add_finish(parent)
+    add_for_sharing(parent)
     return parent
+
+
+def add_for_sharing(parser: argparse.ArgumentParser) -> None:
+    """Let the user say that the surface will leave the house; see :func:`warn_of_face`."""
+    parser.add_argument(
+        "--for-sharing",
+        action="store_true",
+        help="say, when it is written, that a surface of the skin is a face",
+    )
+
+
+def warn_of_face(chosen: argparse.Namespace) -> None:
+    """What nobody who shares a surface should overlook."""
+    if chosen.for_sharing:
+        print(
+            "Warning: a surface of the skin is the patient's face. Do not share it as anonymous: "
+            "make it of a scan that skinseg dicom deface wrote, or ask the patient.",
+            file=sys.stderr,
+        )
 
 
 def surface_options(chosen: argparse.Namespace) -> SurfaceOptions:

@@ -13,6 +13,7 @@ from .cli_arguments import (
     number,
     surface_arguments,
     surface_options,
+    warn_of_face,
 )
 
 _ABOUT = (
@@ -75,3 +76,4 @@ def run(chosen: argparse.Namespace) -> None:
         )
         chosen.written = True  # before Ctrl-C means anything again
     report.show(written)
+    warn_of_face(chosen)

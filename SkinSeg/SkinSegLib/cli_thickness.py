@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_arguments import ending, number, segment_options
+from .cli_arguments import add_for_sharing, ending, number, segment_options, warn_of_face
 
 if TYPE_CHECKING:
     from .core import Progress, Replacements
@@ -66,6 +66,7 @@ def add_parser(
         metavar=("LOW", "HIGH"),
         help="of the colours, in mm; default: 0 20, the same for every scan",
     )
+    add_for_sharing(parser)
     parser.set_defaults(run=run)
 
 
@@ -115,6 +116,7 @@ def run(chosen: argparse.Namespace) -> None:
             print(f"Wrote {path}")
     for warning in report.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
+    warn_of_face(chosen)
 
 
 def _checked(chosen: argparse.Namespace) -> list[Path]:

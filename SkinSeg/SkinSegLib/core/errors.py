@@ -50,5 +50,9 @@ class WorkerError(SkinSegError):
     """The child process that computes ended, hung or said nonsense; the next run starts another."""
 
 
+class PrivacyError(SkinSegError):
+    """What was asked for would not protect the patient, or a key or passphrase does not fit."""
+
+
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""

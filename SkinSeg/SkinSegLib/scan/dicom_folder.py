@@ -63,6 +63,15 @@ def series_in(folder: Path, shown: Path | None = None) -> list[SeriesInfo]:
     return find(_files(folder, shown or folder)).infos()
 
 
+def frames_in(folder: Path, series: SeriesChoice = None, shown: Path | None = None) -> list[Frame]:
+    """The slices that :func:`read_folder` makes its volume from, in no certain order.
+
+    Raises ScanReadError as it does.
+    """
+    name = shown or folder
+    return _chosen(find(_files(folder, name)), series, name)
+
+
 def _files(folder: Path, name: Path) -> list[Path]:
     files = files_below(folder)
     if not files:

@@ -36,9 +36,12 @@ DOOR = {
         "cli",
         "cli_arguments",
         "cli_check",
+        "cli_deface",
+        "cli_dicom",
         "cli_evaluate",
         "cli_mesh",
         "cli_models",
+        "cli_privacy",
         "cli_thickness",
         "cli_train",
     ),
@@ -59,11 +62,13 @@ ONLY_IN = {
     "manifold3d": {"surface"},
     "igl": {"surface"},
     "lib3mf": {"surface"},
+    "cryptography": {"privacy"},
+    "dicomanonymizer": {"privacy"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    *("matplotlib", "igl", "lib3mf", "manifold3d"),
+    *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
 }
 
 
@@ -201,7 +206,7 @@ def test_importing_every_stage_loads_nothing_heavy() -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "import SkinSegLib.job, SkinSegLib.report, SkinSegLib.terminal, SkinSegLib.mrml;"
-        "import SkinSegLib.training.phantom;"
+        "import SkinSegLib.training.phantom, SkinSegLib.privacy;"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & set(sys.argv[2:])))"
     )
     done = subprocess.run(

@@ -1,0 +1,337 @@
+"""Scans without the face as files: a DICOM series as a series, a volume in its own format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import (
+    LPS_RAS,
+    CTVolume,
+    OutputError,
+    PrivacyError,
+    Progress,
+    Replacements,
+    SkinMask,
+    replacing_together,
+)
+from ..scan import read
+from ..scan.archive import unpacked
+from ..scan.dicom_folder import frames_in, read_folder
+from ..scan.dicom_series import Frame, read_dataset
+from ..scan.images import SUFFIXES, image_suffix
+from .deface import Defaced, DefaceOptions, FaceCut, deface
+from .objects import ObjectDeidentifier, Refused, as_file
+from .pixels import frames_of, set_frames
+from .pseudonyms import random_pseudonyms
+from .side_file import SideFile
+from .volumes import clean_volume
+
+#: Makes the mask of a scan.
+MaskOf = Callable[[CTVolume, Progress], SkinMask]
+VISUAL = "CleanRecognizableVisualFeaturesOption"
+_READ, _SEGMENT, _FACE, _WRITE = 0.15, 0.4, 0.15, 0.3
+
+
+@dataclass(frozen=True)
+class DefaceJob:
+    """``source``: scan; ``target``: a new or empty folder for a DICOM series, else a file with the
+    source's ending. ``series``: see :func:`SkinSegLib.scan.read`. ``objects``: de-identifies too;
+    None leaves the header as it is but for what must change. ``side``, ``passphrase``: where the
+    face goes, encrypted; None for nowhere.
+    """
+
+    source: Path
+    target: Path
+    options: DefaceOptions
+    series: str | None = None
+    objects: ObjectDeidentifier | None = None
+    side: Path | None = None
+    passphrase: str = ""
+
+
+def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[Defaced, int]:
+    """Deface a scan file or series; returns what was done and the number of files written.
+
+    All files are written, or none. Of a DICOM input only the series that was chosen comes out, with
+    new series and instance UIDs. Raises PrivacyError, ScanReadError, OutputError, Cancelled.
+    """
+    suffix = image_suffix(job.source)
+    _check_target(job, suffix)
+    if suffix is not None:
+        with progress.part(0.0, _READ).stage("Read", 1.0) as part:
+            volume = read(job.source, None, part)
+        done = _computed(volume, job, mask_of, progress)
+        with progress.part(1 - _WRITE, _WRITE).stage("Write", 1.0), replacing_together() as files:
+            _write_volume(job, suffix, volume, done, files)
+            progress.finish()
+        return done, 1
+    with _folder(job) as (folder, series):
+        with progress.part(0.0, _READ).stage("Read", 1.0) as part:
+            frames = frames_in(folder, series, job.source)
+            if any(frame.index is not None for frame in frames):
+                raise PrivacyError(
+                    "The scan is a multi-frame DICOM file, which cannot be defaced yet. "
+                    "Convert it to NRRD, or to a series of single slices."
+                )
+            volume = read_folder(folder, series, part, job.source)
+        done = _computed(volume, job, mask_of, progress)
+        part = progress.part(1 - _WRITE, _WRITE)
+        with part.stage("Write", 1.0), _made(job.target), replacing_together() as files:
+            _write_series(job, frames, done.cut, files, part)
+            progress.finish()
+    return done, len(frames)
+
+
+def _computed(volume: CTVolume, job: DefaceJob, mask_of: MaskOf, progress: Progress) -> Defaced:
+    mask = mask_of(volume, progress.part(_READ, _SEGMENT))
+    with progress.part(_READ + _SEGMENT, _FACE).stage("Face", 1.0):
+        return deface(volume, mask, job.options)
+
+
+def _check_target(job: DefaceJob, suffix: str | None) -> None:
+    if suffix is not None:
+        if image_suffix(job.target) != suffix or suffix in (".nhdr", ".mhd"):
+            raise PrivacyError(
+                f"The output of a {suffix} file is one file that ends the same "
+                "(.nrrd, .nii, .nii.gz or .mha). Choose its name so, or convert the scan."
+            )
+        if job.target.resolve() == job.source.resolve():
+            raise PrivacyError("The output is the scan itself. Choose another name for it.")
+        return
+    if job.target.exists() and (not job.target.is_dir() or any(job.target.iterdir())):
+        raise PrivacyError(
+            f"{job.target} is there and not an empty folder. Choose a new folder for the series."
+        )
+
+
+@contextmanager
+def _folder(job: DefaceJob) -> Iterator[tuple[Path, str | None]]:
+    """The folder of a DICOM scan, and the series in it; one file stands for its series."""
+    source = job.source
+    if source.is_dir():
+        yield source, job.series
+    elif source.is_file():
+        with open(source, "rb") as file:
+            head = file.read(132)
+        if head[128:] == b"DICM":
+            header = read_dataset(source, stop_before_pixels=True)
+            yield source.parent, job.series or str(header.get("SeriesInstanceUID", ""))
+        else:
+            with unpacked(source) as folder:
+                yield folder, job.series
+    else:
+        raise PrivacyError(f"There is no scan {source}. Check its name.")
+
+
+def _write_series(
+    job: DefaceJob, frames: list[Frame], cut: FaceCut, files: Replacements, progress: Progress
+) -> None:
+    side, names = SideFile(), random_pseudonyms()
+    for number, frame in enumerate(frames):
+        progress.update(number / len(frames))
+        dataset = read_dataset(frame.path)
+        before = frames_of(dataset)[0]
+        region = cut.region(frame_matrix(frame), before * frame.slope + frame.intercept)
+        after = before.copy()
+        if region.any():
+            new = cut.replacement(frame_matrix(frame), region)
+            after[region] = _stored(new, frame, dataset)
+        set_frames(dataset, after[None])
+        _derived(dataset, names.uid)
+        content = _as_content(job, dataset)
+        instance = str(dataset.SOPInstanceUID)
+        side.add(instance, before, after, region)
+        with files.add(job.target / f"{instance}.dcm") as temporary:
+            temporary.write_bytes(content)
+            back = frames_of(read_dataset(temporary))[0]
+            if not np.array_equal(back, after):
+                raise OutputError("A slice did not read back as written. Check the disk.")
+    _keep_side(job, side, files)
+
+
+def _as_content(job: DefaceJob, dataset: Any) -> bytes:
+    """The file's bytes; the data set is changed to what they hold."""
+    if job.objects is None:
+        return as_file(dataset)
+    try:
+        job.objects.check_pixels(dataset)
+        return job.objects.clean(dataset, job.objects.subject(dataset))
+    except Refused as reason:
+        raise PrivacyError(
+            f"The scan cannot be de-identified: {reason}. Nothing was written."
+        ) from reason
+
+
+def frame_matrix(frame: Frame) -> NDArray[np.float64]:
+    """4x4 from (i, j, 0) of a DICOM slice to RAS mm (PS3.3, C.7.6.2.1.1)."""
+    matrix = np.eye(4)
+    row, column = np.array(frame.row), np.array(frame.column)
+    matrix[:3, 0], matrix[:3, 1] = row * frame.spacing[0], column * frame.spacing[1]
+    matrix[:3, 2], matrix[:3, 3] = np.cross(row, column), frame.position
+    return np.asarray(LPS_RAS @ matrix)
+
+
+def _stored(hounsfield: NDArray[np.float64], frame: Frame, dataset: Any) -> NDArray[np.float64]:
+    """As the file stores it, within what its bits can hold."""
+    bits, signed = int(dataset.BitsStored), bool(int(dataset.PixelRepresentation))
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    values = np.rint((hounsfield - frame.intercept) / (frame.slope or 1.0))
+    return np.asarray(np.clip(values, low, high))
+
+
+def _derived(dataset: Any, new: Callable[[str], str]) -> None:
+    """Other pixels, so another object: new UIDs, and what the header says of it."""
+    dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
+    dataset.SeriesInstanceUID = new(f"series {dataset.get('SeriesInstanceUID', '')}")
+    kinds = list(dataset.get("ImageType") or ["ORIGINAL", "PRIMARY"])
+    dataset.ImageType = ["DERIVED", *kinds[1:]]
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.DerivationDescription = "Face removed"
+    for name in ("SmallestImagePixelValue", "LargestImagePixelValue"):
+        if name in dataset:
+            delattr(dataset, name)
+
+
+def _write_volume(
+    job: DefaceJob, suffix: str, volume: CTVolume, done: Defaced, files: Replacements
+) -> None:
+    image, before = _image(job.source, suffix)
+    if before.shape != volume.voxels.shape:
+        raise PrivacyError("The file holds more than one volume. Export the scan alone.")
+    after = before.copy()
+    new = done.volume.voxels[done.region].astype(np.float64)
+    if after.dtype.kind in "iu":
+        limits = np.iinfo(after.dtype)
+        new = np.clip(np.rint(new), limits.min, limits.max)
+    after[done.region] = new
+    side = SideFile()
+    side.add("", before, after, done.region)
+    _save_image(image, after, job.target, suffix, files, volume, bare=job.objects is not None)
+    _keep_side(job, side, files)
+
+
+def _image(path: Path, suffix: str) -> tuple[Any, NDArray[Any]]:
+    import SimpleITK as sitk
+
+    image = sitk.ReadImage(str(path), imageIO=SUFFIXES[suffix])
+    return image, sitk.GetArrayFromImage(image)
+
+
+def _save_image(
+    image: Any,
+    array: NDArray[Any],
+    target: Path,
+    suffix: str,
+    files: Replacements,
+    volume: CTVolume,
+    *,
+    bare: bool,
+) -> None:
+    """In place of the voxels of ``image`` others; ``bare``: with nothing but grid and voxels."""
+    import SimpleITK as sitk
+
+    result = sitk.GetImageFromArray(array)
+    result.CopyInformation(image)
+    if not bare:
+        for key in image.GetMetaDataKeys():
+            result.SetMetaData(key, image.GetMetaData(key))
+    with files.add(target) as temporary:
+        sitk.WriteImage(result, str(temporary), useCompression=suffix in (".nrrd", ".nii.gz"))
+        if bare:
+            temporary.write_bytes(clean_volume(temporary, suffix)[0])
+        same_place = np.allclose(read(temporary).ijk_to_ras, volume.ijk_to_ras, atol=1e-3)
+        if not same_place or not np.array_equal(_image(temporary, suffix)[1], array):
+            raise OutputError(f"{target.name} did not read back as written. Choose .nrrd for it.")
+
+
+def _keep_side(job: DefaceJob, side: SideFile, files: Replacements) -> None:
+    if job.side is not None:
+        with files.add(job.side) as temporary:
+            side.save(temporary, job.passphrase)
+
+
+def restore(source: Path, side: Path, passphrase: str, target: Path, progress: Progress) -> int:
+    """Put the face back: ``source`` as :func:`deface_scan` wrote it, ``side`` what it kept.
+
+    The voxels become what they were, bit for bit; headers stay those of ``source``, with new UIDs.
+    Returns the number of files written, all or none. Raises PrivacyError, OutputError, Cancelled.
+    """
+    kept = SideFile.load(side, passphrase)
+    suffix = image_suffix(source)
+    _check_target(DefaceJob(source, target, DefaceOptions()), suffix)
+    if suffix is not None:
+        if "" not in kept.pieces:
+            raise _other_scan()
+        with progress.stage("Restore", 1.0), replacing_together() as files:
+            image, array = _image(source, suffix)
+            old = kept.put_back("", array)
+            _save_image(image, old, target, suffix, files, read(source), bare=False)
+            progress.finish()
+        return 1
+    paths = sorted(source.glob("*.dcm"))
+    found = {str(read_dataset(path, stop_before_pixels=True).SOPInstanceUID) for path in paths}
+    if not paths or not kept.pieces.keys() <= found:
+        raise _other_scan()
+    with progress.stage("Restore", 1.0), _made(target), replacing_together() as files:
+        names = random_pseudonyms()
+        for number, path in enumerate(paths):
+            progress.update(number / len(paths))
+            dataset = read_dataset(path)
+            old = kept.put_back(str(dataset.SOPInstanceUID), frames_of(dataset)[0])
+            set_frames(dataset, old[None])
+            _undone(dataset, names.uid)
+            with files.add(target / f"{dataset.SOPInstanceUID}.dcm") as temporary:
+                temporary.write_bytes(as_file(dataset))
+        progress.finish()
+    return len(paths)
+
+
+def _undone(dataset: Any, new: Callable[[str], str]) -> None:
+    """The header no longer says that the face is gone."""
+    dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
+    dataset.SeriesInstanceUID = new(f"series {dataset.SeriesInstanceUID}")
+    dataset.RecognizableVisualFeatures = "YES"
+    dataset.DerivationDescription = "Removed face put back"
+    if "DeidentificationMethodCodeSequence" in dataset:
+        from pydicom.sr.codedict import codes
+
+        code = getattr(codes.cid7050, VISUAL).value
+        items = dataset.DeidentificationMethodCodeSequence
+        dataset.DeidentificationMethodCodeSequence = [i for i in items if i.CodeValue != code]
+
+
+def render_defaced(done: Defaced, path: Path) -> None:
+    """A picture of what is left, by :func:`SkinSegLib.surface.render_views`, with its errors."""
+    from ..surface import SurfaceOptions, build, render_views
+
+    mesh = build(done.mask, done.volume, SurfaceOptions(detail_mm=1.5))
+    render_views(mesh, path, label="defaced")
+
+
+def _other_scan() -> PrivacyError:
+    return PrivacyError("The removed face belongs to another scan. Give the one it came from.")
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there in the block, and gone again if the block fails and had to make it."""
+    there = folder.is_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {folder} cannot be made ({error.strerror}). Choose another one."
+        ) from error
+    try:
+        yield
+    except BaseException:
+        if not there and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
