@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core import CTVolume, Progress, SkinMask, SkinMesh
-from ..scan.masks import onto_scan
-from ..segmentation.findings import cut_faces
-from ..segmentation.level import find_level
+from ..core import Progress, SkinMask, SkinMesh
 from ..surface import build
+from ..worker.tasks_mesh import edited_mask
 from .keepers import is_ours
 from .labelmaps import segment_labelmap, segment_of
 from .segments import HEAD
@@ -54,10 +52,7 @@ def rebuild_surface(
     if placed.resampled:
         return None
     scan = placed.scan
-    on_scan = onto_scan(np.pad(voxels, 1), _padded(world @ to_node), scan)
-    level, half = _level(segmentation, segment_id, scan)
-    cuts = cut_faces(on_scan, scan.spacing)
-    mask = SkinMask(on_scan, scan.ijk_to_ras, "edited", level, half, cuts)
+    mask = edited_mask(voxels, world @ to_node, scan, remembered_level(segmentation, segment_id))
     mesh = build(mask, scan, progress=progress)
     set_surfaces(segmentation, {segment_id: placed.into_node_space(mesh)})
     return mesh
@@ -79,13 +74,6 @@ def remembered_level(segmentation: Any, segment_id: str) -> tuple[float, float] 
     return level, half
 
 
-def _padded(matrix: Any) -> Any:
-    """The matrix of an array to which one voxel was added at each end."""
-    result = np.array(matrix)
-    result[:3, 3] -= result[:3, :3].sum(axis=1)
-    return result
-
-
 def to_world(node: Any) -> Any:
     """4x4 from a node's coordinates to the world; None below a non-linear transform."""
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
@@ -98,11 +86,3 @@ def to_world(node: Any) -> Any:
     matrix = vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
     return array_of(matrix)
-
-
-def _level(segmentation: Any, segment_id: str, scan: CTVolume) -> tuple[float, float]:
-    known = remembered_level(segmentation, segment_id)
-    if known is not None:
-        return known
-    found = find_level(scan)
-    return found.skin, (found.tissue - found.air) / 2

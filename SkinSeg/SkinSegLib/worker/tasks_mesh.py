@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..core import Progress, SkinMask, SkinMesh, WorkerError, replacing_together
+from ..core import CTVolume, Progress, SkinMask, SkinMesh, replacing_together
+from ..core.geometry import Matrix
 from ..pipeline import JobOptions, compute
 from ..scan.masks import onto_scan
 from ..segmentation.findings import cut_faces
@@ -92,29 +94,40 @@ def export(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     }
 
 
+def edited_mask(
+    voxels: NDArray[np.uint8],
+    to_world: Matrix,
+    scan: CTVolume,
+    level: tuple[float, float] | None,
+) -> SkinMask:
+    """A segment's voxels, wherever they lie, as a mask on the grid of the scan they were drawn on.
+
+    ``voxels``: (k, j, i), cropped to what they fill; ``to_world``: 4x4 from their indices to RAS
+    mm. ``level``: grey value of the skin and half the contrast, None to find both in the scan.
+    """
+    padded = to_world.copy()
+    padded[:3, 3] -= padded[:3, :3].sum(axis=1)  # one voxel was added at each end
+    on_scan = onto_scan(np.pad(voxels, 1), padded, scan)
+    if level is None:
+        found = find_level(scan)
+        level = found.skin, (found.tissue - found.air) / 2
+    cuts = cut_faces(on_scan, scan.spacing)
+    return SkinMask(on_scan, scan.ijk_to_ras, "edited", *level, cuts)
+
+
 def _built(arguments: Mapping[str, Any], progress: Progress) -> SkinMesh:
     """The surface of a segment as it is now, wherever its labelmap lies, exact to the scan."""
     given = arguments["segment"]
     scan = scan_from(arguments["scan"])
     voxels = get(Path(arguments["folder"]), given["name"])
     to_world = np.array(given["ijk_to_ras"], dtype=np.float64).reshape(4, 4)
-    padded = to_world.copy()
-    padded[:3, 3] -= padded[:3, :3].sum(axis=1)  # one voxel was added at each end
-    on_scan = onto_scan(np.pad(voxels, 1), padded, scan)
-    if given["level_hu"] is None:
-        level = find_level(scan)
-        skin, half = level.skin, (level.tissue - level.air) / 2
-    else:
-        skin, half = given["level_hu"], given["half_contrast_hu"]
-    cuts = cut_faces(on_scan, scan.spacing)
-    mask = SkinMask(on_scan, scan.ijk_to_ras, "edited", skin, half, cuts)
+    level = None if given["level_hu"] is None else (given["level_hu"], given["half_contrast_hu"])
+    mask = edited_mask(voxels, to_world, scan, level)
     shape = SurfaceOptions(**arguments["shape"])
-    layer = shape.layer_mm is not None
-    options = JobOptions(shape=shape, layer_mesh=layer, layer_voxels=False)
-    if shape.layer_mm is not None:
-        options = JobOptions(shape=shape, layer_mm=shape.layer_mm, layer_voxels=False)
-    result = compute(scan, options, progress, mask=mask)
-    mesh = result.layer if layer else result.head
-    if mesh is None:
-        raise WorkerError("No layer was made of the head. Choose a thicker one.")
-    return mesh
+    if shape.layer_mm is None:
+        options = JobOptions(shape=shape, layer_mesh=False, layer_voxels=False)
+        return compute(scan, options, progress, mask=mask).head
+    options = JobOptions(shape=shape, layer_mm=shape.layer_mm, layer_voxels=False)
+    layer = compute(scan, options, progress, mask=mask).layer
+    assert layer is not None  # or compute had raised LayerTooThinError
+    return layer
