@@ -452,3 +452,77 @@ def test_devices_and_models_are_what_there_is(panel):
     assert ui.modelSelector.currentText == "skin-ct-head"
     assert not ui.removeModelButton.enabled
     assert "came with SkinSeg" in ui.removeModelButton.toolTip
+
+
+def test_another_frame_of_a_sequence_in_mid_run_is_noticed(panel, empty_scene):
+    """A sequence browser's proxy gets the image of the next frame."""
+    volume = volume_node(small_scan())
+    before = empty_scene.GetNumberOfNodes()
+    other = small_scan()
+    other.voxels[:] = np.roll(other.voxels, 3, axis=2)
+    frame = volume_node(other)
+    image = frame.GetImageData()
+    empty_scene.RemoveNode(frame)
+    assert during(panel, lambda: volume.SetAndObserveImageData(image), "Locate") == []
+    click(panel, panel.ui.segmentButton)
+    assert "changed while it was segmented" in panel.ui.resultLabel.text
+    assert segmentations() == []
+    assert empty_scene.GetNumberOfNodes() <= before + 1
+    pump(lambda: panel.ui.warningsLabel.text)
+    click(panel, panel.ui.segmentButton)
+    assert len(segmentations()) == 1
+
+
+# Keyboard, text, size
+
+
+def test_tab_goes_through_the_panel_from_top_to_bottom(panel):
+    from panel_makers import unwrap
+    from PySide6 import QtCore, QtWidgets
+
+    volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    panel.ui.editCollapsibleButton.collapsed = False
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    root = unwrap(panel.parent)
+    root.resize(420, 2400)
+    root.show()
+    QtWidgets.QApplication.processEvents()
+    places, names = [], []
+    widget = root.nextInFocusChain()
+    while widget is not root:
+        tab = widget.focusPolicy() & QtCore.Qt.FocusPolicy.TabFocus
+        shown = widget.isVisibleTo(root) and widget.isEnabled()
+        if tab and shown and widget.objectName():  # without the inner parts of the stand-ins
+            corner = widget.mapTo(root, QtCore.QPoint(0, 0))
+            places.append((corner.y() + min(widget.height(), 20) / 2, corner.x()))
+            names.append(widget.objectName())
+        widget = widget.nextInFocusChain()
+    assert {"segmentButton", "findingsList", "keepButton", "exportButton", "logText"} <= set(names)
+    rows = [y for y, _x in places]
+    pairs = zip(names, names[1:], rows, rows[1:], strict=False)
+    backwards = [(one, two) for one, two, y, next_y in pairs if next_y < y - 20]
+    assert not backwards
+
+
+def test_every_label_has_its_widget_and_nothing_is_cut_off_at_twice_the_size(panel):
+    from panel_makers import unwrap
+    from PySide6 import QtGui, QtWidgets
+
+    root = unwrap(panel.parent)
+    font = root.font()
+    font.setPointSizeF(2 * font.pointSizeF())
+    root.setFont(font)
+    volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    panel.ui.editCollapsibleButton.collapsed = False
+    panel.ui.advancedCollapsibleButton.collapsed = False
+    root.resize(840, 4000)
+    QtWidgets.QApplication.processEvents()
+    for button in root.findChildren(QtWidgets.QPushButton):
+        if button.isVisibleTo(root) and button.objectName() != "folderButton":
+            needed = QtGui.QFontMetrics(button.font()).horizontalAdvance(button.text())
+            assert needed <= button.width(), button.objectName()
+    for label in root.findChildren(QtWidgets.QLabel):
+        if label.objectName().endswith("Label") and label.buddy() is not None:
+            assert label.buddy().objectName() + "Label" == label.objectName()
