@@ -65,10 +65,12 @@ def compute(
     progress: Progress | None = None,
     *,
     mask: SkinMask | None = None,
+    head: SkinMesh | None = None,
 ) -> JobResult:
     """Segment a scan and make its surfaces; touches neither files nor a scene.
 
-    ``mask``: one that is there already, on the scan's grid; then nothing is segmented.
+    ``mask``: one that is there already, on the scan's grid; then nothing is segmented. ``head``:
+    its surface, if that is there too.
 
     Raises SegmentationError, SurfaceError or Cancelled, which each part raises also within itself.
     """
@@ -76,7 +78,7 @@ def compute(
     progress = progress or Progress()
     weights = (
         _SEGMENT * (mask is None),
-        _HEAD,
+        _HEAD * (head is None),
         _LAYER_MESH * options.layer_mesh,
         _LAYER_VOXELS * options.layer_voxels,
     )
@@ -84,7 +86,9 @@ def compute(
     part = next(parts)
     if mask is None:
         mask = segmentation.segment(scan, options.segment, part)
-    head = surface.build(mask, scan, replace(options.shape, layer_mm=None), next(parts))
+    part = next(parts)
+    if head is None:
+        head = surface.build(mask, scan, replace(options.shape, layer_mm=None), part)
     layer, voxels = None, None
     part = next(parts)
     if options.layer_mesh:

@@ -51,9 +51,9 @@ def scene_options(options: JobOptions | None = None) -> JobOptions:
 def add_result(placement: Placement, result: JobResult, into: Any = None) -> Any:
     """A finished job as a vtkMRMLSegmentationNode; see :func:`.segments.add_segmentation`.
 
+    Without the layer in ``result``, the segment Skin is missing; see :class:`.layers.LayerJob`.
     Raises SceneError if the volume was removed or changed meanwhile; then nothing is added.
     """
-    assert result.layer_voxels is not None
     node = add_segmentation(
         placement, result.mask.voxels, result.head, result.layer_voxels, result.layer, into
     )

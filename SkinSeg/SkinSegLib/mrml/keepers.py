@@ -63,9 +63,9 @@ def kept(segmentation: Any, segment_id: str) -> Any:
     node = _keeper(segmentation, segment_id)
     segment = segment_of(segmentation, segment_id)
     polydata = node.GetPolyData() if node is not None else None
-    if polydata is None or _tag(segment, SURFACE_TAG) != _mesh_digest(polydata):
+    if polydata is None or tag_of(segment, SURFACE_TAG) != _mesh_digest(polydata):
         return None
-    before = _tag(segment, LABELMAP_TAG).split()
+    before = tag_of(segment, LABELMAP_TAG).split()
     now = labelmap_fingerprint(segmentation, segment_id).split()
     if before[:1] != now[:1] or len(before) != len(now):
         return None
@@ -83,7 +83,7 @@ def kept(segmentation: Any, segment_id: str) -> Any:
 def is_ours(segmentation: Any, segment_id: str) -> bool:
     """Whether a mesh was ever kept for a segment, whether or not it still fits."""
     segment = segmentation.GetSegmentation().GetSegment(segment_id)
-    return segment is not None and _tag(segment, SURFACE_TAG) != ""
+    return segment is not None and tag_of(segment, SURFACE_TAG) != ""
 
 
 def remove_orphans() -> int:
@@ -129,7 +129,8 @@ def _keeper(segmentation: Any, segment_id: str) -> Any:
     return None
 
 
-def _tag(segment: Any, name: str) -> str:
+def tag_of(segment: Any, name: str) -> str:
+    """A tag of a segment, "" if it has none of that name."""
     from vtkmodules.vtkCommonCore import reference
 
     value = reference("")

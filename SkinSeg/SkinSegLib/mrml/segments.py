@@ -52,7 +52,7 @@ def add_segmentation(
     placed: Placement,
     head: NDArray[np.uint8],
     head_mesh: SkinMesh,
-    skin: NDArray[np.uint8],
+    skin: NDArray[np.uint8] | None,
     skin_mesh: SkinMesh | None = None,
     into: Any = None,
 ) -> Any:
@@ -60,8 +60,8 @@ def add_segmentation(
 
     ``into``: a segmentation node to put them into instead, where those it has are replaced.
 
-    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan; ``head_mesh``,
-    ``skin_mesh``: closed surfaces in world RAS mm, which become the segments' closed surfaces as
+    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan, None for no segment Skin;
+    ``head_mesh``, ``skin_mesh``: closed surfaces in world RAS mm, which become the segments' as
     they are; without one for Skin, Slicer converts its labelmap. The node lies under the volume's
     parent transform, beside the volume in the subject hierarchy (so under its patient and study),
     and refers to the volume's geometry.
@@ -96,16 +96,17 @@ def add_segmentation(
 def _fill(
     node: Any,
     placed: Placement,
-    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    masks: tuple[NDArray[np.uint8], NDArray[np.uint8] | None],
     meshes: tuple[SkinMesh, SkinMesh | None],
 ) -> None:
-    """Add both segments, and their surfaces as far as there are any."""
+    """Add the segments, and their surfaces as far as there are any."""
     for kind, voxels in zip((HEAD, SKIN), masks, strict=True):
-        _add_segment(node, kind, placed, voxels)
+        if voxels is not None:
+            _add_segment(node, kind, placed, voxels)
     there = {
         kind.segment_id: placed.into_node_space(mesh)
-        for kind, mesh in zip((HEAD, SKIN), meshes, strict=True)
-        if mesh is not None
+        for kind, mesh, voxels in zip((HEAD, SKIN), meshes, masks, strict=True)
+        if mesh is not None and voxels is not None
     }
     set_surfaces(node, there)
 
@@ -113,7 +114,7 @@ def _fill(
 def _replace_segments(
     node: Any,
     placed: Placement,
-    masks: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    masks: tuple[NDArray[np.uint8], NDArray[np.uint8] | None],
     meshes: tuple[SkinMesh, SkinMesh | None],
 ) -> Any:
     """Put both segments into a node that may have some of these names already."""
@@ -135,6 +136,24 @@ def _replace_segments(
         before.restore()
         raise
     return node
+
+
+def put_skin(node: Any, placed: Placement, skin: NDArray[np.uint8], mesh: SkinMesh | None) -> None:
+    """Add the segment Skin, or replace it; where it is shown stays as the user has set it."""
+    before = SegmentsBackup(node)
+    segmentation, is_new = node.GetSegmentation(), True
+    try:
+        if segmentation.GetSegment(SKIN.segment_id) is not None:
+            segmentation.RemoveSegment(SKIN.segment_id)
+            is_new = False
+        _add_segment(node, SKIN, placed, skin)
+        if mesh is not None:
+            set_surfaces(node, {SKIN.segment_id: placed.into_node_space(mesh)})
+        if is_new:
+            _show_segment(node, SKIN, True)
+    except BaseException:
+        before.restore()
+        raise
 
 
 class SegmentsBackup:
@@ -239,6 +258,12 @@ def _show(node: Any) -> None:
     display.SetPreferredDisplayRepresentationName3D("Closed surface")
     display.SetPreferredDisplayRepresentationName2D("Binary labelmap")
     for kind, filled in ((HEAD, False), (SKIN, True)):
-        display.SetSegmentVisibility2DFill(kind.segment_id, filled)
-        display.SetSegmentVisibility2DOutline(kind.segment_id, not filled)
-        display.SetSegmentVisibility3D(kind.segment_id, not filled)
+        if node.GetSegmentation().GetSegment(kind.segment_id) is not None:
+            _show_segment(node, kind, filled)
+
+
+def _show_segment(node: Any, kind: SegmentKind, filled: bool) -> None:
+    display = node.GetDisplayNode()
+    display.SetSegmentVisibility2DFill(kind.segment_id, filled)
+    display.SetSegmentVisibility2DOutline(kind.segment_id, not filled)
+    display.SetSegmentVisibility3D(kind.segment_id, not filled)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ..mrml import HEAD
 from ..mrml.editing import EFFECTS, IntensityRanges, StrokeFiller, editor_node
 from ..mrml.jobs import MendJob, OutlineJob, RemeshJob
+from ..mrml.layers import LayerJob
 from ..mrml.outline import hide_level, show_level
 from .panel import Panel, failure_message
 from .scan_section import ScanSection
@@ -252,26 +253,32 @@ class EditSection:
             if self._filler is not None and self._filler.fill():
                 self._idle.start(IDLE_MS)
                 return
-            self.rebuild()
+            self._rebuild()
         except Exception as error:
             panel.say(failure_message(error))
 
-    def rebuild(self) -> bool:
-        """Make our surface of the head again if it was edited; whether that is needed."""
+    def follow_up(self) -> None:
+        """What the head that is there now needs: its surface, then the layer."""
+        self._idle.start(0)
+
+    def _rebuild(self) -> None:
+        """Make our surface of the head again if it was edited, and then the layer."""
         panel, node = self._panel, self._panel.segmentation
-        if node is None or not RemeshJob.is_needed(node):
-            return False
+        job: RemeshJob | LayerJob
+        if RemeshJob.is_needed(node):
+            job, said = RemeshJob(node), _("The head was edited: its surface was made again.")
+        elif LayerJob.is_needed(node):
+            job, said = LayerJob(node), _("The segment Skin was made of the head.")
+        else:
+            return
 
         def done(put: bool) -> None:
             if put:
-                panel.note(_("The head was edited: its surface was made again."))
-            else:
-                self._idle.start(IDLE_MS)
+                panel.note(said)
+            self._idle.start(0 if put else IDLE_MS)
 
-        started = panel.run(RemeshJob(node), done, cancelled=lambda: self._idle.start(IDLE_MS))
-        if not started:
+        if not panel.run(job, done, cancelled=lambda: self._idle.start(IDLE_MS)):
             self._idle.start(IDLE_MS)
-        return True
 
     def _mend(self, how: str) -> None:
         panel, node = self._panel, self._panel.segmentation

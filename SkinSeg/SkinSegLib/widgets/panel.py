@@ -18,7 +18,7 @@ from .parameters import SkinSegParameterNode, remember
 from .worker_process import PanelWorker
 
 #: Jobs that the panel starts by itself; they give way to any the user starts.
-BACKGROUND = ("facts", "remesh", "outline", "warm")
+BACKGROUND = ("facts", "remesh", "layer", "outline", "warm")
 
 
 def failure_message(error: Exception) -> str:

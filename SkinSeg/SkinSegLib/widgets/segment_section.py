@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from ..mrml import SegmentsBackup
 from ..mrml.choices import JobOptions, SegmentOptions, model_names
 from ..mrml.jobs import SegmentJob
+from ..mrml.layers import want_layer
 from .packages import Packages
 from .panel import Panel, ask, failure_message, show_text
 
@@ -103,7 +104,7 @@ class SegmentSection:
             if backup.has_segments and not ask(question):
                 return
         try:
-            job = SegmentJob(panel.volume, job_options(parameters), into)
+            job = SegmentJob(panel.volume, job_options(parameters), into, layer_later=True)
         except Exception as error:
             panel.say(failure_message(error))
             return
@@ -144,6 +145,8 @@ class SegmentSection:
         before = panel.segmentation
         panel.parameters.segmentation = node
         self._undo = (node, backup, before)
+        want_layer(node, panel.parameters.layerThickness)
+        panel.tell("follow_up")  # makes it
         seconds = time.monotonic() - self._started
         mask = result.mask
         engine = mask.model.get("name", "") or _("threshold")

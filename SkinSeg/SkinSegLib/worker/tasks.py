@@ -16,7 +16,7 @@ from ..segmentation import SegmentOptions
 from ..surface import SurfaceOptions
 from .messages import put_result, scan_from
 from .tasks_mask import mend
-from .tasks_mesh import export, outline, remesh
+from .tasks_mesh import export, layer, outline, remesh
 
 #: A head is 140 to 170 mm wide with its ears.
 _SMALL_FIELD_MM = 150.0
@@ -104,6 +104,7 @@ TASKS: dict[str, TaskFunction] = {
     "facts": facts,
     "segment": segment,
     "remesh": remesh,
+    "layer": layer,
     "outline": outline,
     "export": export,
     "mend": mend,

@@ -25,7 +25,7 @@ from ..surface import (
     write,
     write_provenance,
 )
-from .exchange import get
+from .exchange import get, put
 from .messages import get_mesh, put_mesh, scan_from
 
 #: Where the outline of a level is drawn, one voxel of it is not finer than this, in mm.
@@ -35,6 +35,23 @@ _OUTLINE_MM = 1.0
 def remesh(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The surface of a ``segment`` on ``scan``, by ``shape`` (of SurfaceOptions)."""
     return {"mesh": put_mesh(_built(arguments, progress), Path(arguments["folder"]), "head")}
+
+
+def layer(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The layer of ``layer_mm`` of a ``segment`` on ``scan`` with the surface ``head``.
+
+    Writes "layer", its voxels on the scan's grid. ``shell``: its surface, None where the scan's
+    voxels are too coarse for it.
+    """
+    folder = Path(arguments["folder"])
+    scan, mask = _segment_on_scan(arguments)
+    options = JobOptions(layer_mm=arguments["layer_mm"], layer_mesh_required=False)
+    head = get_mesh(arguments["head"], folder)
+    result = compute(scan, options, progress, mask=mask, head=head)
+    assert result.layer_voxels is not None
+    put(folder, "layer", result.layer_voxels)
+    shell = result.layer
+    return {"shell": None if shell is None else put_mesh(shell, folder, "shell")}
 
 
 def outline(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -115,19 +132,24 @@ def edited_mask(
     return SkinMask(on_scan, scan.ijk_to_ras, "edited", *level, cuts)
 
 
-def _built(arguments: Mapping[str, Any], progress: Progress) -> SkinMesh:
-    """The surface of a segment as it is now, wherever its labelmap lies, exact to the scan."""
+def _segment_on_scan(arguments: Mapping[str, Any]) -> tuple[CTVolume, SkinMask]:
+    """The scan of a task, and its segment on the scan's grid."""
     given = arguments["segment"]
     scan = scan_from(arguments["scan"])
     voxels = get(Path(arguments["folder"]), given["name"])
     to_world = np.array(given["ijk_to_ras"], dtype=np.float64).reshape(4, 4)
     level = None if given["level_hu"] is None else (given["level_hu"], given["half_contrast_hu"])
-    mask = edited_mask(voxels, to_world, scan, level)
+    return scan, edited_mask(voxels, to_world, scan, level)
+
+
+def _built(arguments: Mapping[str, Any], progress: Progress) -> SkinMesh:
+    """The surface of a segment as it is now, wherever its labelmap lies, exact to the scan."""
+    scan, mask = _segment_on_scan(arguments)
     shape = SurfaceOptions(**arguments["shape"])
     if shape.layer_mm is None:
         options = JobOptions(shape=shape, layer_mesh=False, layer_voxels=False)
         return compute(scan, options, progress, mask=mask).head
     options = JobOptions(shape=shape, layer_mm=shape.layer_mm, layer_voxels=False)
-    layer = compute(scan, options, progress, mask=mask).layer
-    assert layer is not None  # or compute had raised LayerTooThinError
-    return layer
+    shell = compute(scan, options, progress, mask=mask).layer
+    assert shell is not None  # or compute had raised LayerTooThinError
+    return shell

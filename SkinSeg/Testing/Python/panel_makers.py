@@ -33,6 +33,7 @@ __all__ = [
     "pump",
     "segmentations",
     "settle",
+    "settle_all",
     "unwrap",
 ]
 
@@ -105,6 +106,16 @@ def pump(until, limit_s=_LIMIT_S):
 def settle(panel):
     """Wait until nothing runs that a user started."""
     pump(lambda: panel.panel.closed or not panel.panel.is_busy)
+
+
+def settle_all(panel):
+    """Wait until nothing runs, and the result has its layer and its surfaces."""
+    settle(panel)
+    pump(lambda: panel.panel.running == "" and _is_whole(panel.panel.segmentation))
+
+
+def _is_whole(node):
+    return node is None or mrml.restore_surface(node) == ("Head", "Skin")
 
 
 def click(panel, button):

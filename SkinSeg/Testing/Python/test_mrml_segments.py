@@ -190,8 +190,10 @@ def test_our_surface_is_put_back_after_a_conversion_on_the_same_voxels():
 
 
 def test_kept_surfaces_are_hidden_and_go_with_their_segmentation(empty_scene):
-    node, _mesh, _mask = segmented(volume_node(head_scan()))
     slicer = mrml.ensure_host()
+    if hasattr(slicer, "_skinseg_watch"):  # of another test file in this process: it would tidy up
+        slicer._skinseg_watch.close()
+    node, _mesh, _mask = segmented(volume_node(head_scan()))
     keepers = [
         n
         for n in slicer.util.getNodesByClass("vtkMRMLModelNode")

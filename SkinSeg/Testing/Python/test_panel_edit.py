@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mrml_makers import EAR, erase, small_scan, volume_node
-from panel_makers import click, empty_scene, host, panel, pump, segmentations, settle
+from panel_makers import click, empty_scene, host, panel, pump, segmentations, settle, settle_all
 from SkinSegLib import mrml
 from SkinSegLib.core import SceneError
 from SkinSegLib.mrml import editing
@@ -21,6 +21,7 @@ def done(panel):
     volume_node(small_scan())
     pump(lambda: panel.ui.warningsLabel.text)
     click(panel, panel.ui.segmentButton)
+    settle_all(panel)
     (node,) = segmentations()
     return panel, node
 

@@ -1,0 +1,81 @@
+"""The segment Skin that follows the head: made after it, and again when the head was edited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..surface import SurfaceOptions
+from ..worker.exchange import get
+from ..worker.messages import get_mesh, put_mesh
+from .jobs import SegmentSurfaceJob
+from .keepers import labelmap_fingerprint, tag_of
+from .rebuild import scan_of
+from .segments import HEAD, SKIN, put_skin
+from .surfaces import restore_surface, world_surface
+from .volumes import is_regular
+
+#: Attribute of a segmentation node: thickness in mm of the layer that is wanted.
+WANTED = "SkinSeg.LayerThickness"
+#: Tag of the segment Skin: the head's labelmap that it is the layer of, and its own.
+MADE_OF, MADE = "SkinSeg.LayerOf", "SkinSeg.Layer"
+
+
+def want_layer(segmentation: Any, layer_mm: float) -> None:
+    """Have a layer of so many mm from now on; :class:`LayerJob` makes it."""
+    segmentation.SetAttribute(WANTED, f"{layer_mm:g}")
+    segmentation.SetAttribute(MADE, None)
+
+
+class LayerJob(SegmentSurfaceJob):
+    """Makes the segment Skin of the head as it is now."""
+
+    task = "layer"
+
+    def __init__(self, segmentation: Any) -> None:
+        super().__init__(segmentation, HEAD.segment_id, SurfaceOptions())
+        self._layer_mm = float(segmentation.GetAttribute(WANTED))
+        self._head: dict[str, Any] = {}
+
+    @staticmethod
+    def is_needed(segmentation: Any) -> bool:
+        """Whether the layer is missing or that of another head.
+
+        Not if the user deleted or edited it, or its head has no surface of ours at the moment.
+        """
+        if not segmentation.GetAttribute(WANTED):
+            return False
+        volume = scan_of(segmentation)
+        if volume is None or not is_regular(volume):
+            return False
+        if HEAD.segment_id not in restore_surface(segmentation):
+            return False
+        skin = segmentation.GetSegmentation().GetSegment(SKIN.segment_id)
+        if skin is None:
+            return segmentation.GetAttribute(MADE) is None
+        if tag_of(skin, MADE_OF) == labelmap_fingerprint(segmentation, HEAD.segment_id):
+            return False
+        return tag_of(skin, MADE) == labelmap_fingerprint(segmentation, SKIN.segment_id)
+
+    def prepare(self) -> Iterator[float]:
+        """Hand over the scan, the head's voxels and its surface."""
+        yield from super().prepare()
+        mesh = world_surface(self._segmentation, HEAD.segment_id)
+        self._head = put_mesh(mesh, self.folder, "head")
+        yield 1.0
+
+    def arguments(self) -> Mapping[str, Any]:
+        return {**super().arguments(), "head": self._head, "layer_mm": self._layer_mm}
+
+    def finish(self, result: Mapping[str, Any]) -> bool:
+        """Put it into the segmentation; False if the head was edited meanwhile, or is gone."""
+        if self._segmentation.GetScene() is None or not self.is_unchanged():
+            return False
+        self.handed.placement.check()
+        shell = None if result["shell"] is None else get_mesh(result["shell"], self.folder)
+        put_skin(self._segmentation, self.handed.placement, get(self.folder, "layer"), shell)
+        skin = self._segmentation.GetSegmentation().GetSegment(SKIN.segment_id)
+        skin.SetTag(MADE_OF, self._fingerprint)
+        skin.SetTag(MADE, labelmap_fingerprint(self._segmentation, SKIN.segment_id))
+        self._segmentation.SetAttribute(MADE, "yes")
+        return True
