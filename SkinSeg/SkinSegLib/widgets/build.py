@@ -12,6 +12,7 @@ from .panel import Panel
 from .review_section import ReviewSection
 from .scan_section import ScanSection
 from .segment_section import SegmentSection
+from .sharing_section import SharingSection
 
 
 def build_panel(ui: Any) -> Panel:
@@ -26,6 +27,7 @@ def build_panel(ui: Any) -> Panel:
         ReviewSection(panel),
         EditSection(panel, scan),
         ExportSection(panel),
+        SharingSection(panel),
         AdvancedSection(panel, segment, packages),
     ]
     return panel

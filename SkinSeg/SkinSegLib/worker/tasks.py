@@ -17,6 +17,7 @@ from ..surface import SurfaceOptions
 from .messages import put_result, scan_from
 from .tasks_mask import mend
 from .tasks_mesh import export, layer, outline, remesh
+from .tasks_privacy import deface, deidentify
 
 #: A head is 140 to 170 mm wide with its ears.
 _SMALL_FIELD_MM = 150.0
@@ -108,4 +109,6 @@ TASKS: dict[str, TaskFunction] = {
     "outline": outline,
     "export": export,
     "mend": mend,
+    "deface": deface,
+    "deidentify": deidentify,
 }

@@ -44,7 +44,7 @@ def layer(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     voxels are too coarse for it.
     """
     folder = Path(arguments["folder"])
-    scan, mask = _segment_on_scan(arguments)
+    scan, mask = segment_on_scan(arguments)
     options = JobOptions(layer_mm=arguments["layer_mm"], layer_mesh_required=False)
     head = get_mesh(arguments["head"], folder)
     result = compute(scan, options, progress, mask=mask, head=head)
@@ -132,7 +132,7 @@ def edited_mask(
     return SkinMask(on_scan, scan.ijk_to_ras, "edited", *level, cuts)
 
 
-def _segment_on_scan(arguments: Mapping[str, Any]) -> tuple[CTVolume, SkinMask]:
+def segment_on_scan(arguments: Mapping[str, Any]) -> tuple[CTVolume, SkinMask]:
     """The scan of a task, and its segment on the scan's grid."""
     given = arguments["segment"]
     scan = scan_from(arguments["scan"])
@@ -144,7 +144,7 @@ def _segment_on_scan(arguments: Mapping[str, Any]) -> tuple[CTVolume, SkinMask]:
 
 def _built(arguments: Mapping[str, Any], progress: Progress) -> SkinMesh:
     """The surface of a segment as it is now, wherever its labelmap lies, exact to the scan."""
-    scan, mask = _segment_on_scan(arguments)
+    scan, mask = segment_on_scan(arguments)
     shape = SurfaceOptions(**arguments["shape"])
     if shape.layer_mm is None:
         options = JobOptions(shape=shape, layer_mesh=False, layer_voxels=False)
