@@ -1,0 +1,79 @@
+"""Where DICOM files are: in a folder, beside a file, or in what a DICOMDIR lists."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..core import ScanReadError
+from .archive import MAX_FILES
+from .dicom_header import read_dataset
+
+#: Media Storage Directory Storage (PS3.4, B.5), the SOP class of a DICOMDIR.
+_DIRECTORY = "1.2.840.10008.1.3.10"
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders, in a fixed order; links to folders not followed."""
+    result = []
+    for root, folders, names in os.walk(folder, followlinks=False):
+        folders.sort()
+        result += [Path(root) / name for name in sorted(names) if not name.startswith(".")]
+    return result
+
+
+def files_beside(path: Path) -> list[Path]:
+    """All files in the folder of a file, itself included."""
+    return [item for item in sorted(path.parent.iterdir()) if item.is_file()]
+
+
+def is_directory_file(path: Path) -> bool:
+    """Whether a DICOM file is a DICOMDIR, whatever its name."""
+    try:
+        meta = read_dataset(path, specific_tags=["DirectoryRecordType"]).file_meta
+        return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
+    except OSError:
+        raise
+    except Exception:  # a header may be damaged in any way; then it is no DICOMDIR to follow
+        return False
+
+
+def files_listed(path: Path) -> list[Path]:
+    """The files that a DICOMDIR lists and that are there (PS3.3, F.3.2.2: Referenced File ID).
+
+    Names that lead out of the DICOMDIR's folder, by ".." or by a link, are not followed. Discs are
+    often copied in lower case, so names are tried as they are and in lower case.
+
+    Raises ScanReadError if it cannot be parsed or none of its files is there.
+    """
+    try:
+        listing = read_dataset(path)
+        names = [
+            [str(part) for part in _parts(record)]
+            for record in listing.DirectoryRecordSequence
+            if record.get("ReferencedFileID")
+        ][:MAX_FILES]
+    except OSError:
+        raise
+    except Exception as error:  # a directory may be damaged in any way
+        raise ScanReadError(
+            f"{path} is a damaged DICOMDIR. Give the folder that it is in instead."
+        ) from error
+    root = path.parent.resolve()
+    found = []
+    for parts in names:
+        for candidate in (root.joinpath(*parts), root.joinpath(*(p.lower() for p in parts))):
+            if candidate.is_file() and candidate.resolve().is_relative_to(root):
+                found.append(candidate)
+                break
+    if not found:
+        raise ScanReadError(
+            f"{path} lists {len(names)} files and none of them is there. "
+            "Copy the whole disc, or give the folder that holds the scan."
+        )
+    return list(dict.fromkeys(found))
+
+
+def _parts(record: object) -> list[str]:
+    value = record.ReferencedFileID  # type: ignore[attr-defined]
+    return [value] if isinstance(value, str) else list(value)
