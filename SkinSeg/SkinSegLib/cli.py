@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_check, cli_evaluate, cli_mesh, cli_models, cli_thickness, cli_train
+from . import (
+    __version__,
+    cli_check,
+    cli_dicom,
+    cli_evaluate,
+    cli_mesh,
+    cli_models,
+    cli_thickness,
+    cli_train,
+)
 from .cli_arguments import (
     MESH_ENDINGS,
     check_finish,
@@ -160,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     cli_check.add_parser(commands)
+    cli_dicom.add_parser(commands)
     cli_evaluate.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)

@@ -33,18 +33,24 @@ class Found:
         return Counter(other.kind for other in self.left_out)
 
 
-def find(paths: Sequence[Path], progress: Progress | None = None) -> Found:
+def find(
+    paths: Sequence[Path],
+    progress: Progress | None = None,
+    part: tuple[float, float] = (0.3, 0.2),
+) -> Found:
     """Sort the CT slices among DICOM files into series, the best one for a head first.
 
     Localizers, secondary captures, reports, dose sheets, colour pictures and other modalities are
     left out and counted. Slices of one series that differ in size or orientation are apart. Series
-    that form no stack come last. Reads no pixels.
+    that form no stack come last. Reads no pixels. ``part``: start and share (0..1) of the caller's
+    stage that this is.
     """
+    start, share = part
     found = Found()
     frames: list[Frame] = []
     for number, path in enumerate(paths):
         if progress is not None and number % 16 == 0:
-            progress.update(0.3 + 0.2 * number / len(paths))
+            progress.update(start + share * number / len(paths))
         try:
             header = read_header(path)
             if header is None:

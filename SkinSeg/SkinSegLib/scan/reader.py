@@ -88,7 +88,7 @@ def read_source(
 
 @contextmanager
 def opened(path: Path, progress: Progress | None = None) -> Iterator[list[Path]]:
-    """The files of a DICOM folder, zip, DICOMDIR, or one file and those beside it.
+    """The files of a DICOM folder, zip or DICOMDIR, or one file.
 
     Those of a zip are there only within the block. Raises ScanReadError for anything else.
     """

@@ -36,6 +36,7 @@ DOOR = {
         "cli",
         "cli_arguments",
         "cli_check",
+        "cli_dicom",
         "cli_evaluate",
         "cli_mesh",
         "cli_models",
