@@ -37,7 +37,7 @@ def filter_by_plane(
     """The CT series in a DICOM folder, zip or DICOMDIR that lie in a plane of the patient.
 
     By Image Orientation (Patient) (PS3.3, C.7.6.2.1.1): normal and axis are at most
-    ``tolerance_degrees`` apart. ``folder``: where to copy the files of each series to, unchanged, as
+    ``tolerance_degrees`` apart. ``folder``: where to copy each series' files to, unchanged, as
     ``series-<number in the list>/000001.dcm`` and so on in the order found: no name that stands in
     the source is used. Every copy takes its name at the end, or none does.
 
