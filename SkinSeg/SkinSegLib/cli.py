@@ -16,6 +16,7 @@ from . import (
     __version__,
     cli_check,
     cli_dicom,
+    cli_dicom_export,
     cli_evaluate,
     cli_mesh,
     cli_models,
@@ -169,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     cli_check.add_parser(commands)
-    cli_dicom.add_parser(commands)
+    cli_dicom_export.add_parser(cli_dicom.add_parser(commands))
     cli_evaluate.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)

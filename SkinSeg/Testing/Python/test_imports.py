@@ -37,6 +37,7 @@ DOOR = {
         "cli_arguments",
         "cli_check",
         "cli_dicom",
+        "cli_dicom_export",
         "cli_evaluate",
         "cli_mesh",
         "cli_models",
@@ -60,11 +61,12 @@ ONLY_IN = {
     "manifold3d": {"surface"},
     "igl": {"surface"},
     "lib3mf": {"surface"},
+    "highdicom": {"dicom"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
-    *("matplotlib", "igl", "lib3mf", "manifold3d"),
+    *("matplotlib", "igl", "lib3mf", "manifold3d", "highdicom"),
 }
 
 
