@@ -95,7 +95,10 @@ def without_path(*paths: Path) -> Iterator[None]:
         for path in paths:
             if len(path.parts) > 1:
                 text = text.replace(str(path.parent), "its folder")
-        raise type(error)(text) from error
+        nameless = type(error)(text)
+        for note in getattr(error, "__notes__", ()):
+            nameless.add_note(note)  # where a replaced file is now, if it could not be put back
+        raise nameless from error
 
 
 def _list(chosen: argparse.Namespace) -> None:

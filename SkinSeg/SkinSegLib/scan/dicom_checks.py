@@ -1,7 +1,7 @@
 """What is the matter with each CT series, from headers alone: nothing here reads a pixel.
 
 The checks take headers, or files, so that they also run on a volume that another program loaded,
-if it can name the volume's files (Slicer can: see ``mrml.dicom_files``).
+if it can name the volume's files (Slicer can: see ``mrml.dicom_survey``).
 """
 
 from __future__ import annotations
@@ -125,7 +125,14 @@ def check_frames(frames: list[Frame], beside: Sequence[list[Frame]] = ()) -> tup
     ``beside``: the slices of the same series that differ in size, orientation or spacing and were
     put apart.
     """
-    issues = [*_stack_issues(frames), *_apart(frames, beside), *_header_issues(frames)]
+    used, issues = frames, []
+    try:
+        stack = arrange(frames)
+        used, issues = list(stack.frames), list(stack.issues)
+    except (RefusedSeriesError, GeometryError) as error:
+        kind = getattr(error, "kind", IssueKind.GEOMETRY)
+        issues.append(Issue(kind, Outcome.REFUSED, str(error)))
+    issues += [*_apart(frames, beside), *_header_issues(used)]
     order = (Outcome.REFUSED, Outcome.CORRECTED, Outcome.FINE)
     return tuple(sorted(issues, key=lambda issue: order.index(issue.outcome)))
 
@@ -152,15 +159,6 @@ def _info(number: int, frames: list[Frame], beside: list[list[Frame]]) -> Series
         compression=_compression(first.details.syntax),
         issues=check_frames(frames, beside),
     )
-
-
-def _stack_issues(frames: list[Frame]) -> list[Issue]:
-    try:
-        return list(arrange(frames).issues)
-    except RefusedSeriesError as error:
-        return [Issue(error.kind, Outcome.REFUSED, str(error))]
-    except GeometryError as error:
-        return [Issue(IssueKind.GEOMETRY, Outcome.REFUSED, str(error))]
 
 
 def _apart(frames: list[Frame], beside: Sequence[list[Frame]]) -> list[Issue]:

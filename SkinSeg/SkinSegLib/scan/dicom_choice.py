@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .dicom_header import Frame
+from .dicom_header import HEAD_PARTS, OTHER_PART, Frame
 
 Plane = Literal["axial", "coronal", "sagittal"]
 #: Planes by the axis of the patient (x, y, z in LPS) that they are across.
@@ -16,13 +16,12 @@ PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
 PROJECTIONS = {"MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "MAX_IP", "MIN_IP", "VOLUME"}
 #: Image Type values of slices cut anew through a volume.
 REFORMATTED = {"MPR", "REFORMATTED", "CSA MPR", "MPR THIN", "MPR THICK", "CURVED", "RESAMPLED"}
-#: Body Part Examined (PS3.16, Annex L) of scans that show a head, ...
-_HEAD = ("HEAD", "SKULL", "BRAIN", "FACE", "NECK", "ORBIT", "SINUS", "JAW", "MAXILLA", "MANDIBLE")
-_HEAD_TOO = ("EAR", "NOSE", "TEMPORALBONE", "IAC", "WHOLEBODY", "CTA")
 #: A head from chin to vertex; more coverage is no better.
 _ENOUGH_MM = 200.0
 #: Coverage and slice distance are compared in such steps: small differences decide nothing.
 _COVERAGE_STEP_MM, _DISTANCE_STEP_MM = 40.0, 0.5
+#: Positions are rounded in the header, and a distance of 2.4999 mm is one of 2.5.
+_ROUNDING = 0.01
 
 
 def plane_of(frame: Frame) -> tuple[Plane, float]:
@@ -93,8 +92,8 @@ def rank(frames: list[Frame]) -> tuple[bool | int | float | str, ...]:
         made == "projection",
         not _shows_head(first),
         made == "MPR",
-        -int(min(extent_mm(frames), _ENOUGH_MM) / _COVERAGE_STEP_MM),
-        int(distance_mm(frames) / _DISTANCE_STEP_MM),
+        -int(min(extent_mm(frames), _ENOUGH_MM) / _COVERAGE_STEP_MM + _ROUNDING),
+        int(distance_mm(frames) / _DISTANCE_STEP_MM + _ROUNDING),
         ("soft", "unknown", "sharp").index(sharpness(first.details.kernel)),
         -voxels,
         first.number if first.number is not None else 1 << 31,
@@ -124,8 +123,8 @@ def reasons(frames: list[Frame]) -> str:
 
 
 def _shows_head(frame: Frame) -> bool:
-    part = frame.details.body_part.replace(" ", "")
-    return not part or part in _HEAD_TOO or any(word in part for word in _HEAD)
+    part = frame.details.body_part
+    return part in ("", OTHER_PART) or any(word in part for word in HEAD_PARTS)
 
 
 def _depths(frames: list[Frame]) -> np.ndarray:

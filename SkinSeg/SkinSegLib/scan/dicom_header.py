@@ -40,6 +40,18 @@ _ELEMENTS = (
     *("PixelPaddingValue", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
     "SpecificCharacterSet",
 )
+#: Words of Body Part Examined (PS3.16, L): what shows a head, what does not.
+HEAD_PARTS = (
+    *("HEAD", "SKULL", "BRAIN", "FACIAL", "FACE", "NECK", "ORBIT", "EYE", "SINUS", "PARANASAL"),
+    *("JAW", "MAXILLA", "MANDIBLE", "EAR", "NOSE", "TEMPORALBONE", "IAC", "WHOLEBODY"),
+)
+_BODY_PARTS = (
+    *HEAD_PARTS,
+    *("CHEST", "THORAX", "LUNG", "HEART", "AORTA", "ABDOMEN", "PELVIS", "LIVER", "KIDNEY"),
+    *("SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "CERVICAL", "SHOULDER", "ARM", "ELBOW"),
+    *("HAND", "WRIST", "HIP", "LEG", "KNEE", "ANKLE", "FOOT", "EXTREMITY", "BREAST"),
+)
+OTHER_PART = "OTHER"
 #: What tells slices at one place apart, in the order it is tried.
 TELLS = ("kernel", "energy", "phase", "kind of picture", "stack", "acquisition")
 
@@ -170,6 +182,7 @@ def _other_kind(header: Any) -> str | None:
     """What a file is if it is no CT slice; None if it may be one."""
     sop = str(header.get("SOPClassUID", ""))
     modality = _coded(header.get("Modality"))
+    unknown = bool(header.get("Modality")) and not modality
     words = set(_words(header.get("ImageType")))
     if sop in MULTI_FRAME:
         return None
@@ -181,7 +194,7 @@ def _other_kind(header: Any) -> str | None:
         or (words & _SCREEN_WORDS)
     ):
         return "secondary captures"
-    if sop not in (CT_IMAGE, "") or modality not in ("CT", ""):
+    if unknown or sop not in (CT_IMAGE, "") or modality not in ("CT", ""):
         return modality if modality not in ("", "CT") else "other objects"
     if not sop and not modality:
         return "other objects"
@@ -294,7 +307,7 @@ def _frame(
         details=Details(
             tells=tuple(told.get(name, "") for name in TELLS),
             kernel=_kernel(kernel),
-            body_part=_coded(header.get("BodyPartExamined")),
+            body_part=_body_part(header.get("BodyPartExamined")),
             contrast=bool(str(header.get("ContrastBolusAgent") or "").strip()),
             padding="PixelPaddingValue" in header,
             calibrated=(
@@ -326,9 +339,15 @@ def _whole_number(value: Any) -> int | None:
 
 
 def _coded(value: Any) -> str:
-    """A Code String as it may be shown: "" where it is none (PS3.5, 6.2), and may be free text."""
-    text = str(value or "").strip().upper()
-    return text if re.fullmatch(r"[A-Z0-9_ ]{1,16}", text) else ""
+    """A Code String of one word (PS3.5, 6.2); "" where it is none, and may be any text."""
+    text = str(value or "").strip()
+    return text if re.fullmatch(r"[A-Z0-9_]{1,16}", text) else ""
+
+
+def _body_part(value: Any) -> str:
+    """Body Part Examined as it may be shown: OTHER for what is none of the known words."""
+    text = re.sub(r"[\s_,/+&-]", "", str(value or "")).upper()
+    return text if re.fullmatch(f"(?:{'|'.join(_BODY_PARTS)})*", text) else OTHER_PART
 
 
 def _kernel(value: Any) -> str:
