@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 from pydicom.uid import ExplicitVRBigEndian, JPEGLSLossless, RLELossless
 from scan_makers import Grid, jpeg_2000, load, marked, save, write_enhanced
+from series_makers import issues, series
 from SkinSegLib.core import ScanReadError
-from SkinSegLib.scan import IssueKind, read, survey
-from test_scan_series import FINE, issues, series
+from SkinSegLib.scan import IssueKind, Outcome, read, survey
 
 
 def rle(path: Path) -> None:
@@ -74,7 +74,7 @@ def test_big_endian(tmp_path: Path) -> None:
         data.PixelData = data.pixel_array.astype(">i2").tobytes()
         data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
         save_big(data, path)
-    assert issues(tmp_path) == {IssueKind.BIG_ENDIAN: FINE}
+    assert issues(tmp_path) == {IssueKind.BIG_ENDIAN: Outcome.FINE}
     np.testing.assert_array_equal(read(tmp_path).voxels, marked(grid))
 
 
@@ -87,7 +87,10 @@ def save_big(data: Any, path: Path) -> None:
 def test_multi_frame_and_cone_beam(tmp_path: Path) -> None:
     grid = Grid(spacing=(1, 1, 2))
     write_enhanced(tmp_path / "ct", grid, marked(grid))
-    assert issues(tmp_path) == {IssueKind.MULTI_FRAME: FINE, IssueKind.RESCALE: FINE}
+    assert issues(tmp_path) == {
+        IssueKind.MULTI_FRAME: Outcome.FINE,
+        IssueKind.RESCALE: Outcome.FINE,
+    }
     (tmp_path / "ct").unlink()
     cone = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.13.1.2", "Modality": "CT"}
     write_enhanced(tmp_path / "cbct", grid, marked(grid), **cone)

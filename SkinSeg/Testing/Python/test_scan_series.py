@@ -18,8 +18,8 @@ from scan_makers import (
     load,
     marked,
     rotation,
-    write_dicom,
 )
+from series_makers import issues, series
 from SkinSegLib.core import Cancelled, OutputError, Progress, ScanReadError
 from SkinSegLib.scan import IssueKind, Outcome, check_files, list_series, read, survey
 from SkinSegLib.scan.dicom_choice import plane_of, sharpness
@@ -30,18 +30,6 @@ from SkinSegLib.scan.dicom_series import find
 AXIAL = GRIDS["axial"]
 CORONAL = GRIDS["coronal"]
 SAGITTAL = Grid(axes=np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]))
-
-
-def series(folder: Path, grid: Grid = AXIAL, **changes: Any) -> list[Path]:
-    changes = {"SeriesInstanceUID": generate_uid(), **changes}
-    places = changes.pop("places", None)
-    voxels = changes.pop("voxels", marked(grid))
-    return write_dicom(folder, grid, voxels, places, **changes)
-
-
-def issues(folder: Path) -> dict[IssueKind, Outcome]:
-    [info] = survey(folder).series
-    return {issue.kind: issue.outcome for issue in info.issues}
 
 
 @pytest.mark.parametrize(
