@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core import OutputError
+from ..core import OutputError, header_texts_unsaid
 from .segmentation import series_number
 from .slices import MAY_BE_EMPTY, completed, require_referable
 
@@ -37,8 +36,7 @@ def write_encapsulated_stl(stl: bytes, headers: Sequence[Any], path: Path, versi
     require_referable(headers)
     if len(stl) < 84:
         raise OutputError("The surface is empty, so there is nothing to put into DICOM.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote headers
+    with header_texts_unsaid():
         made = _made(stl, headers, version)
         _save(made, path)
         _verify(made, stl, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import MissingPackageError, OutputError
+from ..core import MissingPackageError, OutputError, header_texts_unsaid
 from .slices import completed, require_referable
 
 #: Name, category, type and region of the segments (PS3.16, CID 7150, 7151; SNOMED CT).
@@ -79,8 +78,7 @@ def write_segmentation(
     require_referable(headers)
     if not any(segment.pixels.any() for segment in segments):
         raise OutputError("The mask is empty on the scan's slices. Choose another mask or scan.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote headers
+    with header_texts_unsaid():
         try:
             made = _made(segments, completed(headers), version)
         except (AttributeError, KeyError, TypeError, ValueError) as error:

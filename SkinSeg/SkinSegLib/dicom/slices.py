@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import OutputError
+from ..core import OutputError, header_texts_unsaid
 
 #: Without these nothing can refer to an image, or be in its study and place.
 _NEEDED = (
@@ -33,14 +33,16 @@ def require_referable(headers: Sequence[Any]) -> None:
     series, instance and frame of reference (PS3.3, C.12.1, C.7.2.1, C.7.3.1, C.7.4.1), and be of
     one study and one frame of reference.
     """
-    missing = [name for name in _NEEDED if not all(str(h.get(name) or "") for h in headers)]
+    with header_texts_unsaid():
+        values = {name: [str(h.get(name) or "") for h in headers] for name in _NEEDED}
+    missing = [name for name in _NEEDED if not all(values[name])]
     if missing:
         raise OutputError(
             f"The scan's files lack {', '.join(missing)}, so no DICOM object can refer to them. "
             "Export the scan again from its source, or write a surface or mask file instead."
         )
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        if len({str(header.get(name)) for header in headers}) > 1:
+        if len(set(values[name])) > 1:
             raise OutputError(
                 f"The scan's files differ in {name}: they are not of one series. "
                 "Choose one series, or export it again from its source."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import LPS_RAS, CTVolume, Progress, ScanReadError
+from ..core import LPS_RAS, CTVolume, Progress, ScanReadError, header_texts_unsaid
 from .dicom_choice import reasons
 from .dicom_files import files_below, files_beside, files_listed, is_directory_file
 from .dicom_header import Frame, read_dataset
@@ -146,7 +146,8 @@ def _no_ct(found: Found, name: Path) -> ScanReadError:
 
 
 def _volume(stack: Stack, found: Found, progress: Progress | None) -> CTVolume:
-    voxels, declared = slices(stack, progress)
+    with header_texts_unsaid():
+        voxels, declared = slices(stack, progress)
     voxels, padding, remarks = settle(voxels, declared)
     if stack.source is not None:  # after settling: padding must be known before slices are mixed
         voxels = interpolated(voxels, stack.source, padding)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core import ScanReadError
+from ..core import ScanReadError, header_texts_unsaid
 from .archive import looks_like_dicom
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -118,11 +117,10 @@ class DamagedHeaderError(Exception):
 
 
 def read_dataset(path: Path, **options: Any) -> Any:
-    """pydicom's dataset of a file, without warnings (which may quote what the header holds)."""
+    """pydicom's dataset of a file, read within :func:`header_texts_unsaid`."""
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with header_texts_unsaid():
         with open(path, "rb") as file:
             preamble = file.read(132)[128:] == b"DICM"
         return pydicom.dcmread(path, force=not preamble, **options)
@@ -157,15 +155,16 @@ def described(path: Path, header: Any) -> tuple[list[Frame], list[Other]]:
     Raises DamagedHeaderError where an element is missing or malformed.
     """
     try:
-        kind = _other_kind(header)
-        if kind is not None:
-            return [], [_other(header, kind)]
-        if str(header.get("SOPClassUID", "")) in MULTI_FRAME:
-            return _enhanced_frames(path, header)
-        orientation = _vector(header.ImageOrientationPatient, 6)
-        words = _words(header.get("ImageType"))
-        return [_frame(path, None, header, header, orientation, header, words)], []
-    except Exception as error:  # values are parsed only now, and may hold anything
+        with header_texts_unsaid():  # values are parsed only now, and may hold anything
+            kind = _other_kind(header)
+            if kind is not None:
+                return [], [_other(header, kind)]
+            if str(header.get("SOPClassUID", "")) in MULTI_FRAME:
+                return _enhanced_frames(path, header)
+            orientation = _vector(header.ImageOrientationPatient, 6)
+            words = _words(header.get("ImageType"))
+            return [_frame(path, None, header, header, orientation, header, words)], []
+    except Exception as error:
         raise DamagedHeaderError from error
 
 

@@ -34,6 +34,8 @@ pytest.importorskip("highdicom", reason="highdicom is not installed")
 if int(pydicom.__version__.split(".")[0]) < 3:
     pytest.skip("DICOM Segmentations need pydicom 3", allow_module_level=True)
 
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")
+
 TILTED = Grid(
     axes=np.column_stack([[1.0, 0, 0], rotation(15, (1, 0, 0))[:, 1], [0, 0, 1.0]]),
     spacing=(1, 1, 3),
@@ -144,6 +146,7 @@ def test_segmentation_of_a_multi_frame_scan(tmp_path: Path) -> None:
     assert len(frames) == 4
     places = sorted(f.PlanePositionSequence[0].ImagePositionPatient[2] for f in frames)
     np.testing.assert_allclose(places, [grid.lps((0, 0, k))[2] for k in range(1, 5)])
+    assert_valid(path)
 
 
 def test_a_mask_between_slices() -> None:

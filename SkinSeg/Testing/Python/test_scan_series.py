@@ -346,3 +346,17 @@ def test_dicomdir(tmp_path: Path) -> None:
     text.save_as(directory)
     with pytest.raises(ScanReadError, match="none of them is there"):
         read(directory)
+
+
+def test_values_that_break_the_standard_are_quoted_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    """pydicom warns of them with the value; on the screen, and in Slicer's log."""
+    wrong = {"ConvolutionKernel": 30 * "x" + "Doe", "BodyPartExamined": "head of Doe"}
+    series(tmp_path, RescaleType="Doe", AcquisitionNumber=1, **wrong)
+    caplog.clear()
+    recwarn.clear()
+    survey(tmp_path)
+    read(tmp_path)
+    assert not caplog.records
+    assert not list(recwarn)
