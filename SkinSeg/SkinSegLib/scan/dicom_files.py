@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..core import ScanReadError
+from ..core import ScanReadError, header_texts_unsaid
 from .archive import MAX_FILES
 from .dicom_header import read_dataset
 
@@ -30,8 +30,9 @@ def files_beside(path: Path) -> list[Path]:
 def is_directory_file(path: Path) -> bool:
     """Whether a DICOM file is a DICOMDIR, whatever its name."""
     try:
-        meta = read_dataset(path, specific_tags=["DirectoryRecordType"]).file_meta
-        return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
+        with header_texts_unsaid():
+            meta = read_dataset(path, specific_tags=["DirectoryRecordType"]).file_meta
+            return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
     except OSError:
         raise
     except Exception:  # a header may be damaged in any way; then it is no DICOMDIR to follow
@@ -47,12 +48,12 @@ def files_listed(path: Path) -> list[Path]:
     Raises ScanReadError if it cannot be parsed or none of its files is there.
     """
     try:
-        listing = read_dataset(path)
-        names = [
-            [str(part) for part in _parts(record)]
-            for record in listing.DirectoryRecordSequence
-            if record.get("ReferencedFileID")
-        ][:MAX_FILES]
+        with header_texts_unsaid():
+            names = [
+                [str(part) for part in _parts(record)]
+                for record in read_dataset(path).DirectoryRecordSequence
+                if record.get("ReferencedFileID")
+            ][:MAX_FILES]
     except OSError:
         raise
     except Exception as error:  # a directory may be damaged in any way

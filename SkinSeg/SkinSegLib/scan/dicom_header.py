@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import ScanReadError, header_texts_unsaid
 from .archive import looks_like_dicom
+from .dicom_codes import require_inflatable
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 #: Multi-frame kinds: Enhanced CT, Legacy Converted Enhanced CT, X-Ray 3D Angiographic and
@@ -123,6 +124,8 @@ def read_dataset(path: Path, **options: Any) -> Any:
     with header_texts_unsaid():
         with open(path, "rb") as file:
             preamble = file.read(132)[128:] == b"DICM"
+        if preamble:
+            require_inflatable(path)
         return pydicom.dcmread(path, force=not preamble, **options)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import MissingPackageError, Progress, ScanReadError
+from .dicom_codes import require_sizes
 from .dicom_header import Frame, read_dataset
 from .dicom_stack import Stack
 
@@ -140,7 +141,11 @@ def _stored(
                 pixels = _decoded(dataset, frame)
             except (MissingPackageError, ScanReadError):
                 raise
-            except Exception as error:  # decoders raise whatever they like for damaged data
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                # Decoders raise whatever they like for damaged data; a panic of the one for RLE,
+                # which is written in Rust, is no Exception.
                 raise _damaged(number, len(frames)) from error
             opened = frame.path
         assert pixels is not None
@@ -156,6 +161,8 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
             "Export it again as CT images with rescale slope and intercept."
         )
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is not None and syntax.is_encapsulated:
+        require_sizes(dataset, frame.shape)
     if syntax is None or not syntax.is_compressed or _pydicom_decodes(syntax):
         pixels = _clean(np.asarray(dataset.pixel_array), dataset)
         if frame.index is not None and pixels.ndim == 2:
