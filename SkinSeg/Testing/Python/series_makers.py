@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydicom.uid import generate_uid
 from scan_makers import GRIDS, Grid, marked, write_dicom
 from SkinSegLib.scan import IssueKind, Outcome, survey
@@ -37,3 +40,13 @@ def series(folder: Path, grid: Grid = GRIDS["axial"], **changes: Any) -> list[Pa
 def issues(folder: Path) -> dict[IssueKind, Outcome]:
     [info] = survey(folder).series
     return {issue.kind: issue.outcome for issue in info.issues}
+
+
+def assert_valid(path: Path) -> None:
+    """No error by dciodvfy (David Clunie's dicom3tools)."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("no dciodvfy: install the Debian package dicom3tools")
+    done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert not [line for line in said.splitlines() if line.startswith("Error")], said
+    assert "Segmentation" in said or "EncapsulatedSTL" in said

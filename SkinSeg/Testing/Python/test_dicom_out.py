@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +14,7 @@ import pytest
 import trimesh
 from pydicom.uid import generate_uid
 from scan_makers import Grid, load, marked, rotation, write_dicom, write_enhanced
-from series_makers import REFERABLE, series
+from series_makers import REFERABLE, assert_valid, series
 from SkinSegLib import cli
 from SkinSegLib.core import MissingPackageError, OutputError, replacing
 from SkinSegLib.dicom import (
@@ -62,16 +60,6 @@ def written(source: Source, folder: Path, **masks: np.ndarray) -> Path:
     with replacing(folder / "seg.dcm") as temporary:
         write_segmentation(segments, source.headers, temporary, "1.0")
     return folder / "seg.dcm"
-
-
-def assert_valid(path: Path) -> None:
-    """No error by dciodvfy (David Clunie's dicom3tools)."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("no dciodvfy: install the Debian package dicom3tools")
-    done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
-    said = done.stdout + done.stderr
-    assert not [line for line in said.splitlines() if line.startswith("Error")], said
-    assert "Segmentation" in said or "EncapsulatedSTL" in said
 
 
 def frame_places(data: Any, number: int) -> set[tuple[float, ...]]:
