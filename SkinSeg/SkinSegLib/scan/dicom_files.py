@@ -29,9 +29,11 @@ def files_beside(path: Path) -> list[Path]:
 
 def is_directory_file(path: Path) -> bool:
     """Whether a DICOM file is a DICOMDIR, whatever its name."""
+    from pydicom.filereader import read_file_meta_info
+
     try:
         with header_texts_unsaid():
-            meta = read_dataset(path, specific_tags=["DirectoryRecordType"]).file_meta
+            meta = read_file_meta_info(path)
             return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
     except OSError:
         raise

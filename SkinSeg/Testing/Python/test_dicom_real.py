@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from series_makers import assert_valid
-from SkinSegLib.core import replacing
+from SkinSegLib.core import MissingPackageError, replacing
+from SkinSegLib.dicom import Segment, on_slices, require_highdicom, write_segmentation
 from SkinSegLib.scan import IssueKind, Outcome, read_source, survey
 from SkinSegLib.scan.dicom_files import files_below
 from SkinSegLib.scan.dicom_series import find
@@ -71,8 +72,10 @@ def test_corners_of_every_slice_are_where_simpleitk_has_them(place: Path) -> Non
 @pytest.mark.parametrize("name", ["keinos_head.zip", "ge_tilt"])
 def test_segmentation_of_a_real_scan(name: str, skinseg_data: Path, tmp_path: Path) -> None:
     """Valid, although both scans' own headers are not."""
-    pytest.importorskip("highdicom", reason="highdicom is not installed")
-    from SkinSegLib.dicom import Segment, on_slices, write_segmentation
+    try:
+        require_highdicom()
+    except MissingPackageError as error:
+        pytest.skip(str(error))
 
     source = read_source(skinseg_data / "dicom" / name)
     mask: Any = (source.volume.voxels > -480).astype(np.uint8)
