@@ -7,15 +7,17 @@ from typing import Literal
 
 import numpy as np
 
-from .dicom_header import HEAD_PARTS, OTHER_PART, Frame
+from .dicom_header import HEAD_PARTS, OTHER_PART, SHARP_KERNELS, SOFT_KERNELS, Frame, image_words
 
 Plane = Literal["axial", "coronal", "sagittal"]
 #: Planes by the axis of the patient (x, y, z in LPS) that they are across.
 PLANES: tuple[Plane, ...] = ("sagittal", "coronal", "axial")
 #: Image Type values of pictures made from slices: never the default while there are slices.
-PROJECTIONS = {"MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "MAX_IP", "MIN_IP", "VOLUME"}
+PROJECTIONS = {
+    *("MIP", "MINIP", "AVERAGE", "PROJECTION IMAGE", "MAX_IP", "MIN_IP", "VOLUME_RENDER", "VRT"),
+}
 #: Image Type values of slices cut anew through a volume.
-REFORMATTED = {"MPR", "REFORMATTED", "CSA MPR", "MPR THIN", "MPR THICK", "CURVED", "RESAMPLED"}
+REFORMATTED = {"MPR", "REFORMATTED", "MPR THIN", "MPR THICK", "CURVED", "RESAMPLED"}
 #: A head from chin to vertex; more coverage is no better.
 _ENOUGH_MM = 200.0
 #: Coverage and slice distance are compared in such steps: small differences decide nothing.
@@ -45,9 +47,9 @@ def sharpness(kernel: str) -> Literal["soft", "sharp", "unknown"]:
     Toshiba call those from FC30 on bone and lung, GE and Philips use words and letters.
     """
     text = kernel.upper()
-    if text in ("BONE", "BONEPLUS", "EDGE", "LUNG", "DETAIL", "ULTRA", "D", "E", "L", "YC", "YD"):
+    if text in SHARP_KERNELS:
         return "sharp"
-    if text in ("STANDARD", "STANDART", "STD", "STD+", "SOFT", "BRAIN", "A", "B", "C", "UA", "UB"):
+    if text in SOFT_KERNELS:
         return "soft"
     if found := re.match(r"FC(\d+)", text):
         return "sharp" if int(found[1]) >= 30 and not 41 <= int(found[1]) <= 49 else "soft"
@@ -71,8 +73,8 @@ def distance_mm(frames: list[Frame]) -> float:
 
 def made_from_slices(frame: Frame) -> str | None:
     """What a derived picture is (projection, MPR, derived); None for an original slice."""
-    words = set(frame.image_type)
-    if PROJECTIONS & set(frame.image_type[2:]):
+    words = image_words(frame.image_type)
+    if PROJECTIONS & image_words(frame.image_type[2:]):
         return "projection"
     if REFORMATTED & words:
         return "MPR"

@@ -52,6 +52,10 @@ _BODY_PARTS = (
     *("HAND", "WRIST", "HIP", "LEG", "KNEE", "ANKLE", "FOOT", "EXTREMITY", "BREAST"),
 )
 OTHER_PART = "OTHER"
+#: Kernels with words for names, and letters that stand alone (GE, Philips).
+SHARP_KERNELS = ("BONE", "BONEPLUS", "EDGE", "LUNG", "DETAIL", "ULTRA", "D", "E", "L", "YC", "YD")
+SOFT_KERNELS = ("STANDARD", "STD", "STD+", "SOFT", "BRAIN", "A", "B", "C", "UA", "UB")
+KERNELS = (*SHARP_KERNELS, *SOFT_KERNELS, "CHEST")
 #: What tells slices at one place apart, in the order it is tried.
 TELLS = ("kernel", "energy", "phase", "kind of picture", "stack", "acquisition")
 
@@ -185,7 +189,7 @@ def _other_kind(header: Any) -> str | None:
     sop = str(header.get("SOPClassUID", ""))
     modality = _coded(header.get("Modality"))
     unknown = bool(header.get("Modality")) and not modality
-    words = set(_words(header.get("ImageType")))
+    words = image_words(_words(header.get("ImageType")))
     if sop in MULTI_FRAME:
         return None
     if sop == _DOSE_REPORT or words & _DOSE_WORDS:
@@ -329,6 +333,11 @@ def _words(value: Any) -> tuple[str, ...]:
     return (value.upper(),) if isinstance(value, str) else tuple(str(v).upper() for v in value)
 
 
+def image_words(values: tuple[str, ...]) -> set[str]:
+    """The values of Image Type, and of those of several words the last: CT_SOM5 MPR, CSA MPR."""
+    return {*values, *(value.split(" ")[-1] for value in values)}
+
+
 def _vector(values: Any, count: int) -> tuple[float, ...]:
     result = tuple(float(value) for value in values)
     if len(result) != count or not np.isfinite(result).all():
@@ -356,4 +365,6 @@ def _kernel(value: Any) -> str:
     """A kernel as it may be shown: one short word, such as H30s, Br40f\\3, FC21 or STD+."""
     words = [value] if isinstance(value, str) else list(value or ())
     text = str(words[0]).strip() if words else ""
-    return text if re.fullmatch(r"[A-Za-z]{0,10}[ _-]?[0-9]{0,3}[A-Za-z]{0,2}\+*", text) else ""
+    if text.upper() in KERNELS:
+        return text
+    return text if re.fullmatch(r"[A-Za-z]{1,3}[ _-]?[0-9]{0,3}[A-Za-z]{0,2}\+*", text) else ""

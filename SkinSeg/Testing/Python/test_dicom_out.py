@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from pydicom.uid import generate_uid
 from scan_makers import Grid, load, marked, rotation, write_dicom, write_enhanced
 from series_makers import REFERABLE, assert_valid, series
 from SkinSegLib import cli
-from SkinSegLib.core import MissingPackageError, OutputError, replacing
+from SkinSegLib.core import MissingPackageError, OutputError, Progress, replacing
 from SkinSegLib.dicom import (
     Segment,
     on_slices,
@@ -308,6 +309,39 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     said = "".join(capsys.readouterr())
     assert "Doe" not in said
     assert "S3cret" not in said
+
+
+@segmentations
+@pytest.mark.parametrize("stage", ["Read", "Layer", "Write"])
+def test_ctrl_c(
+    stage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A real SIGINT: nothing is written, and what was there stays."""
+    scan, mask = head_scan(tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "surface.dcm").write_text("old")
+    real, sent = Progress.update, []
+
+    def update(self: Progress, fraction: float) -> None:
+        real(self, fraction)
+        if self._name == stage and fraction > 0 and not sent:
+            sent.append(stage)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "update", update)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        given = ["dicom", "export", str(mask), "--scan", str(scan), "-o", str(out)]
+        assert cli.main(given) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sent == [stage]
+    assert "Cancelled; nothing was written." in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("surface.dcm", "old")]
 
 
 @segmentations

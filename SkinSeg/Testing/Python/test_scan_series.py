@@ -41,6 +41,7 @@ SAGITTAL = Grid(axes=np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]))
         ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "secondary captures"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.67", "Modality": "SR"}, "dose sheets"),
         ({"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CSA REPORT"]}, "dose sheets"),
+        ({"ImageType": ["ORIGINAL", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}, "dose sheets"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "Modality": "MR"}, "MR"),
         ({"Modality": "Doe^Secret"}, "other objects"),
         ({"SamplesPerPixel": 3}, "colour pictures"),
@@ -184,6 +185,8 @@ def test_the_table_holds_what_the_headers_say(tmp_path: Path) -> None:
     assert (info.plane, round(info.off_plane_degrees)) == ("axial", 0)
     assert "Secret" not in repr(survey(tmp_path / "a"))
     # What is no kernel and no body part might be anything: not shown.
+    series(tmp_path / "c", ConvolutionKernel="Secret")
+    assert survey(tmp_path / "c").series[0].kernel == ""
     series(tmp_path / "b", ConvolutionKernel="Secret J. Doe", BodyPartExamined="head of Doe")
     [info] = survey(tmp_path / "b").series
     assert (info.kernel, info.body_part) == ("", "OTHER")
@@ -204,6 +207,7 @@ def test_headers_alone_are_read(tmp_path: Path) -> None:
     [
         ({}, {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}),
         ({}, {"ImageType": ["DERIVED", "PRIMARY", "MIP"]}),
+        ({}, {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MPR"]}),
         ({"BodyPartExamined": "HEADNECK"}, {"BodyPartExamined": "CHEST"}),
         ({}, {"BodyPartExamined": "ABDOMEN"}),
         ({"ConvolutionKernel": "H31s"}, {"ConvolutionKernel": "H60s"}),
