@@ -127,6 +127,16 @@ def test_a_nrrd_header_that_claims_too_much(tmp_path: Path) -> None:
                 reader(path)
 
 
+def test_a_zip_whose_packed_bytes_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "scan.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(128) + b"DICM" + os.urandom(5000))
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + b"\xff" * 20 + content[60:])
+    with pytest.raises(ScanReadError, match="damaged zip archive"):
+        read(path)
+
+
 def test_a_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its stated sizes lie, and links and names that climb are not followed."""
     monkeypatch.setattr("SkinSegLib.scan.archive.MAX_BYTES", 10_000_000)
