@@ -7,10 +7,13 @@ from pathlib import Path
 
 from ..core import ScanReadError, header_texts_unsaid
 from .archive import MAX_FILES
-from .dicom_header import read_dataset
-
-#: Media Storage Directory Storage (PS3.4, B.5), the SOP class of a DICOMDIR.
-_DIRECTORY = "1.2.840.10008.1.3.10"
+from .dicom_header import (
+    MULTI_FRAME,
+    DamagedHeaderError,
+    is_directory_file,
+    read_dataset,
+    read_header,
+)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -22,23 +25,26 @@ def files_below(folder: Path) -> list[Path]:
     return result
 
 
+def files_meant(path: Path) -> list[Path]:
+    """What a DICOM file stands for, as the reader takes it.
+
+    A DICOMDIR: the files it lists; a multi-frame file: itself; a slice: all files beside it too.
+    Raises ScanReadError for a DICOMDIR that lists nothing that is there.
+    """
+    if is_directory_file(path):
+        return files_listed(path)
+    try:
+        header = read_header(path)
+        with header_texts_unsaid():
+            multi_frame = header is not None and str(header.get("SOPClassUID", "")) in MULTI_FRAME
+    except DamagedHeaderError:
+        return [path]
+    return [path] if multi_frame else files_beside(path)
+
+
 def files_beside(path: Path) -> list[Path]:
     """All files in the folder of a file, itself included."""
     return [item for item in sorted(path.parent.iterdir()) if item.is_file()]
-
-
-def is_directory_file(path: Path) -> bool:
-    """Whether a DICOM file is a DICOMDIR, whatever its name."""
-    from pydicom.filereader import read_file_meta_info
-
-    try:
-        with header_texts_unsaid():
-            meta = read_file_meta_info(path)
-            return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
-    except OSError:
-        raise
-    except Exception:  # a header may be damaged in any way; then it is no DICOMDIR to follow
-        return False
 
 
 def files_listed(path: Path) -> list[Path]:

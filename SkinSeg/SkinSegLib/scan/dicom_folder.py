@@ -10,8 +10,8 @@ import numpy as np
 
 from ..core import LPS_RAS, CTVolume, Progress, ScanReadError, header_texts_unsaid
 from .dicom_choice import reasons
-from .dicom_files import files_below, files_beside, files_listed, is_directory_file
-from .dicom_header import Frame, read_dataset
+from .dicom_files import files_below, files_beside, files_listed
+from .dicom_header import Frame, is_directory_file, read_dataset
 from .dicom_pixels import interpolated, slices
 from .dicom_series import Found, find
 from .dicom_stack import Stack, arrange

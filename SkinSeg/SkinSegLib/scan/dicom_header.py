@@ -22,6 +22,8 @@ MULTI_FRAME = (
     "1.2.840.10008.5.1.4.1.1.13.1.1",
     "1.2.840.10008.5.1.4.1.1.13.1.2",
 )
+#: Media Storage Directory Storage (PS3.4, B.5), the SOP class of a DICOMDIR.
+_DIRECTORY = "1.2.840.10008.1.3.10"
 _CONE_BEAM = MULTI_FRAME[2:]
 _DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -139,13 +141,27 @@ def is_dicom(path: Path) -> bool:
         return looks_like_dicom(file.read(132))
 
 
+def is_directory_file(path: Path) -> bool:
+    """Whether a DICOM file is a DICOMDIR, whatever its name."""
+    from pydicom.filereader import read_file_meta_info
+
+    try:
+        with header_texts_unsaid():
+            meta = read_file_meta_info(path)
+            return str(meta.get("MediaStorageSOPClassUID", "")) == _DIRECTORY
+    except OSError:
+        raise
+    except Exception:  # a header may be damaged in any way; then it is no DICOMDIR
+        return False
+
+
 def read_header(path: Path) -> Any | None:
-    """What :func:`described` needs of a file's header; None if the file is no DICOM.
+    """What :func:`described` needs of a file's header; None if the file is no DICOM, or a DICOMDIR.
 
     Raises ScanReadError for a file that may not be read, DamagedHeaderError for any damage.
     """
     try:
-        if not path.is_file() or not is_dicom(path):
+        if not path.is_file() or not is_dicom(path) or is_directory_file(path):
             return None
         return read_dataset(path, stop_before_pixels=True, specific_tags=list(_ELEMENTS))
     except PermissionError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core import CTVolume, Progress, ScanReadError, SkinSegError
 from . import archive, dicom_folder, images, invesalius
 from .dicom_checks import SeriesInfo, Survey, check_files, series_infos
-from .dicom_files import files_below, files_listed, is_directory_file
+from .dicom_files import files_below, files_meant
 from .dicom_folder import Source
 from .dicom_header import Frame
 from .dicom_series import Found, find
@@ -88,7 +88,7 @@ def read_source(
 
 @contextmanager
 def opened(path: Path, progress: Progress | None = None) -> Iterator[list[Path]]:
-    """The files of a DICOM folder, zip or DICOMDIR, or one file.
+    """The files of a DICOM folder, zip or DICOMDIR, or those that one file stands for.
 
     Those of a zip are there only within the block. Raises ScanReadError for anything else.
     """
@@ -100,7 +100,7 @@ def opened(path: Path, progress: Progress | None = None) -> Iterator[list[Path]]
             with archive.unpacked(path, progress) as folder:
                 yield files_below(folder)
         elif kind == "dicom":
-            yield files_listed(path) if is_directory_file(path) else [path]
+            yield files_meant(path)
         else:
             raise _no_dicom(path)
 

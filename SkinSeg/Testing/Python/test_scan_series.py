@@ -19,6 +19,7 @@ from scan_makers import (
     load,
     marked,
     rotation,
+    write_enhanced,
 )
 from series_makers import issues, series
 from SkinSegLib.core import Cancelled, OutputError, Progress, ScanReadError
@@ -192,6 +193,15 @@ def test_the_table_holds_what_the_headers_say(tmp_path: Path) -> None:
     assert (info.kernel, info.body_part) == ("", "OTHER")
 
 
+def test_one_slice_stands_for_what_is_beside_it(tmp_path: Path) -> None:
+    paths = series(tmp_path)
+    series(tmp_path / "below")
+    assert [info.slices for info in survey(paths[2]).series] == [6]
+    write_enhanced(tmp_path / "frames", AXIAL, marked(AXIAL)[:4], SeriesInstanceUID="1.9")
+    assert [info.slices for info in survey(tmp_path / "frames").series] == [4]
+    assert sorted(info.slices for info in survey(paths[2]).series) == [4, 6]
+
+
 def test_headers_alone_are_read(tmp_path: Path) -> None:
     paths = series(tmp_path)
     whole = survey(tmp_path)
@@ -330,6 +340,7 @@ def test_dicomdir(tmp_path: Path) -> None:
     directory = disc / "DICOMDIR"
     assert [info.slices for info in survey(directory).series] == [6]
     assert_markers(read(directory), AXIAL)
+    assert survey(disc).others == ()  # found in its folder, it is no object of its own
     lower = tmp_path / "lower"
     for path in disc.rglob("*"):
         if path.is_file():
