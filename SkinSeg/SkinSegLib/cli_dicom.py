@@ -19,8 +19,6 @@ from .cli_arguments import ending, within
 if TYPE_CHECKING:
     from .scan import OtherSeries, SeriesInfo, Survey
 
-Actions = argparse._SubParsersAction
-
 _INPUT = "DICOM folder, zip, DICOMDIR or file"
 _UNUSABLE = 1
 _PLANES = ("axial", "coronal", "sagittal")

@@ -114,7 +114,9 @@ def series_infos(found: Found) -> list[SeriesInfo]:
     for frames in found.series:
         of_series.setdefault(frames[0].series, []).append(frames)
     return [
-        _info(number, frames, [other for other in of_series[frames[0].series] if other != frames])
+        _info(
+            number, frames, [other for other in of_series[frames[0].series] if other is not frames]
+        )
         for number, frames in enumerate(found.series, start=1)
     ]
 

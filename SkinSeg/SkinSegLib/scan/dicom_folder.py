@@ -158,6 +158,11 @@ def _volume(stack: Stack, found: Found, progress: Progress | None) -> CTVolume:
             f"{len(found.series)} CT series were found; the one read has {len(frames)} slices "
             f"({reasons(frames)})."
         )
+    if found.refused and len(found.series) > 1:
+        notes.append(
+            f"{found.refused} of the CT series found cannot be read; what to do about it is said "
+            "by: skinseg dicom check"
+        )
     if found.damaged:
         notes.append(f"{found.damaged} damaged DICOM files were left out.")
     if progress is not None:

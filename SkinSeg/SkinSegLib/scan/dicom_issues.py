@@ -33,7 +33,6 @@ class IssueKind(StrEnum):
     SINGLE_SLICE = "single slice"
     NOT_STRAIGHT = "slices out of line"
     GEOMETRY = "unusable geometry"
-    PIXELS = "unreadable pixels"
 
 
 class Outcome(StrEnum):

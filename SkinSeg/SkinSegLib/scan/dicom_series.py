@@ -19,13 +19,15 @@ from .dicom_stack import arranges
 class Found:
     """What a look at a folder's headers gave.
 
-    ``series``: the frames of each CT series, the default choice first. ``left_out``: all other
-    objects. ``damaged``: number of files that start as DICOM does and cannot be understood.
+    ``series``: the frames of each CT series, the default choice first; the last ``refused`` of them
+    form no stack. ``left_out``: all other objects. ``damaged``: number of files that start as DICOM
+    does and cannot be understood.
     """
 
     series: list[list[Frame]] = field(default_factory=list)
     left_out: list[Other] = field(default_factory=list)
     damaged: int = 0
+    refused: int = 0
 
     @property
     def others(self) -> Counter[str]:
@@ -61,7 +63,9 @@ def find(
             continue
         frames += slices
         found.left_out += others
-    found.series = sorted(_grouped(frames), key=lambda group: (not arranges(group), *rank(group)))
+    groups = [(not arranges(group), group) for group in _grouped(frames)]
+    found.refused = sum(refused for refused, _ in groups)
+    found.series = [group for _, group in sorted(groups, key=lambda g: (g[0], *rank(g[1])))]
     return found
 
 

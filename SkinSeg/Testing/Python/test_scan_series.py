@@ -238,7 +238,9 @@ def test_the_best_series_for_a_head(
     assert [info.number for info in found.series] == [2, 1]
     assert "covers" in found.reason
     assert [info.number for info in list_series(tmp_path)] == [2, 1]
-    assert any("2 CT series" in note for note in read(tmp_path).notes)
+    notes = read(tmp_path).notes
+    assert any("2 CT series" in note for note in notes)
+    assert any("1 of the CT series" in note for note in notes) == ("places" in worse)
 
 
 @pytest.mark.parametrize(
