@@ -127,6 +127,27 @@ def test_a_nrrd_header_that_claims_too_much(tmp_path: Path) -> None:
                 reader(path)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("1e308 origin: {}", "space origin: ({}", "spacings: {}", "space units: {}", "kinds: {}"),
+        *("{}", " {}", "a: b:={}", "measurement frame: {}"),
+    ],
+)
+def test_a_long_line_in_a_nrrd_header(line: str, tmp_path: Path) -> None:
+    """ITK's reader ends the process by a segmentation fault when it complains of one."""
+    path = tmp_path / "scan.nrrd"
+    content = target("nrrd", made(tmp_path / "made")["nrrd"]).read_bytes()
+    path.write_bytes(content.replace(b"\nendian", f"\n{line.format('x' * 5000)}\nendian".encode()))
+    for reader in (read, read_mask):
+        with pytest.raises(ScanReadError, match=r"damaged header|no number"):
+            reader(path)
+    # Such a line is fine where the reader has nothing to complain of.
+    long = "\n# {0}\ncontent: {0}\nkey:={0}\nendian".format(5000 * "x").encode()
+    path.write_bytes(content.replace(b"\nendian", long))
+    assert read(path).voxels.shape == GRID.shape
+
+
 def test_a_zip_whose_packed_bytes_are_damaged(tmp_path: Path) -> None:
     path = tmp_path / "scan.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
