@@ -27,8 +27,9 @@ from SkinSegLib.scan import read, survey
 from SkinSegLib.scan.dicom_filter import filter_by_plane
 from SkinSegLib.scan.masks import read_mask
 
-#: No scan made here has more than 30 kB. Reading one, however damaged, may take this much more
-#: memory than reading them undamaged: see _LARGEST_RATIO and MAX_DEFLATED in SkinSegLib.scan.
+#: Reading scans of less than 30 kB, however damaged, may take this much more memory than reading
+#: them undamaged (_LARGEST_RATIO and MAX_DEFLATED in SkinSegLib.scan see to it). 12 000 of them took
+#: 125 MB, in part what hypothesis remembers of each.
 MEMORY_MB = 512
 #: Of address space, so that a runaway allocation fails instead of filling the machine.
 ADDRESS_SPACE = 6 * 1024**3

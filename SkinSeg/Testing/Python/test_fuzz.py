@@ -1,4 +1,4 @@
-"""Damaged and hostile scans: see fuzz_reading.py. ``SKINSEG_FUZZ=100000`` runs that many."""
+"""Damaged and hostile scans: see fuzz_reading.py. ``SKINSEG_FUZZ=12000`` runs that many."""
 
 from __future__ import annotations
 
