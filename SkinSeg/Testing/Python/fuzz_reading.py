@@ -28,7 +28,7 @@ from SkinSegLib.scan.dicom_filter import filter_by_plane
 from SkinSegLib.scan.masks import read_mask
 
 #: Reading scans of less than 30 kB, however damaged, may take this much more memory than reading
-#: them undamaged (_LARGEST_RATIO and MAX_DEFLATED in SkinSegLib.scan see to it). 12 000 of them took
+#: them undamaged (_LARGEST_RATIO and MAX_DEFLATED in SkinSegLib.scan see to it). 12 000 took
 #: 125 MB, in part what hypothesis remembers of each.
 MEMORY_MB = 512
 #: Of address space, so that a runaway allocation fails instead of filling the machine.
