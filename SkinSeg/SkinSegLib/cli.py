@@ -16,9 +16,11 @@ from . import (
     __version__,
     cli_check,
     cli_dicom,
+    cli_dicom_export,
     cli_evaluate,
     cli_mesh,
     cli_models,
+    cli_privacy,
     cli_thickness,
     cli_train,
 )
@@ -170,7 +172,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     cli_check.add_parser(commands)
-    cli_dicom.add_parser(commands, common, engine)
+    dicom = cli_dicom.add_parser(commands)
+    cli_dicom_export.add_parser(dicom)
+    cli_privacy.add_parsers(dicom, common, engine)
     cli_evaluate.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)

@@ -20,7 +20,7 @@ from .errors import (
 )
 from .files import Replacements, replacing, replacing_together, require_writable
 from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
-from .logs import failure_text
+from .logs import failure_text, header_texts_unsaid
 from .progress import Progress
 from .resources import resource_path
 from .types import (
@@ -65,6 +65,7 @@ __all__ = [
     "components",
     "distance_to",
     "failure_text",
+    "header_texts_unsaid",
     "largest_component",
     "replacing",
     "replacing_together",

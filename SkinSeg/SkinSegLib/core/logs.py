@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -21,3 +25,23 @@ def failure_text(error: BaseException) -> str:
         parts.append("\n".join([kind, *lines]))
         cause = cause.__cause__ or cause.__context__
     return "\ncaused by ".join(parts)
+
+
+@contextmanager
+def header_texts_unsaid() -> Iterator[None]:
+    """pydicom and highdicom warn and log nothing within the block.
+
+    What they say of a value that breaks the standard quotes the value, which may name the patient;
+    a warning goes to the screen and, in Slicer, to its log.
+    """
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom", "pylibjpeg")]
+    before = [logger.disabled for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.disabled = True
+        try:
+            yield
+        finally:
+            for logger, disabled in zip(loggers, before, strict=True):
+                logger.disabled = disabled

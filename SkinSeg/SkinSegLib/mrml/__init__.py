@@ -5,6 +5,7 @@ whole job from a volume node to a segmentation node; ``export_surface`` and the 
 save and load write files by Slicer's own code.
 """
 
+from .dicom_source import dicom_files, dicom_survey
 from .export import export_name, export_surface
 from .handover import HandedScan, HandOver, room_for
 from .host import ensure_host
@@ -41,6 +42,8 @@ __all__ = [
     "add_segmentation",
     "add_volume",
     "compute",
+    "dicom_files",
+    "dicom_survey",
     "ensure_host",
     "export_name",
     "export_surface",

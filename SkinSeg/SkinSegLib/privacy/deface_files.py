@@ -23,8 +23,8 @@ from ..core import (
 )
 from ..scan import read
 from ..scan.archive import unpacked
-from ..scan.dicom_folder import frames_in, read_folder
-from ..scan.dicom_series import Frame, read_dataset
+from ..scan.dicom_folder import found_below, read_found
+from ..scan.dicom_header import Frame, read_dataset
 from ..scan.images import SUFFIXES, image_suffix
 from .deface import Defaced, DefaceOptions, FaceCut, deface
 from .objects import ObjectDeidentifier, Refused, as_file
@@ -74,13 +74,13 @@ def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[De
         return done, 1
     with _folder(job) as (folder, series):
         with progress.part(0.0, _READ).stage("Read", 1.0) as part:
-            frames = frames_in(folder, series, job.source)
+            frames, found = found_below(folder, series, None, job.source)
             if any(frame.index is not None for frame in frames):
                 raise PrivacyError(
                     "The scan is a multi-frame DICOM file, which cannot be defaced yet. "
                     "Convert it to NRRD, or to a series of single slices."
                 )
-            volume = read_folder(folder, series, part, job.source)
+            volume = read_found(frames, found, part)
         done = _computed(volume, job, mask_of, progress)
         part = progress.part(1 - _WRITE, _WRITE)
         with part.stage("Write", 1.0), _made(job.target), replacing_together() as files:

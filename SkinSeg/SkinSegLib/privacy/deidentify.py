@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import OutputError, PrivacyError, Progress, replacing
 from ..scan.archive import looks_like_dicom, unpacked
-from ..scan.dicom_series import files_below
+from ..scan.dicom_files import files_below
 from ..scan.images import image_suffix
 from .objects import DAMAGED, ObjectDeidentifier, Refused
 from .profile import EDITION, Action, DeidentifyOptions

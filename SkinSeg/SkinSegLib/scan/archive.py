@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,11 @@ from ..core import Progress, ScanReadError
 MAX_BYTES = 8 * 1024**3
 MAX_FILES = 50_000
 _BLOCK = 1024 * 1024
+#: What zipfile and the unpackers below it raise for an archive whose bytes were changed.
+_DAMAGE = (
+    *(zipfile.BadZipFile, EOFError, OSError, OverflowError, ValueError),
+    *(zlib.error, lzma.LZMAError, struct.error),
+)
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -46,7 +54,7 @@ def unpacked(path: Path, progress: Progress | None = None) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(path) as archive:
                 _extract(archive, path, folder, progress)
-        except (zipfile.BadZipFile, EOFError, OSError) as error:
+        except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise ScanReadError(
                     f"{path} cannot be unpacked ({error.strerror}). "

@@ -11,10 +11,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import MissingPackageError, Progress, ScanReadError
-from .dicom_series import Frame, read_dataset
+from .dicom_codes import require_sizes
+from .dicom_header import Frame, read_dataset
 from .dicom_stack import Stack
 
 _PACKAGES = "pylibjpeg[openjpeg,libjpeg,rle]"
+#: A series of more voxels is refused: as float32 it would take 8 GB.
+MAX_VOXELS = 2**31
+#: No lossless code of a CT slice is this much smaller than its pixels.
+_LARGEST_RATIO = 2000
+
+
+def no_decoder(syntax: str) -> str:
+    """The message where nothing can decompress a transfer syntax of this name."""
+    return (
+        f"The scan is compressed ({syntax}) and nothing here can decompress it. "
+        f'Install the decoders with: pip install "{_PACKAGES}"'
+    )
+
+
+def decodable(frame: Frame) -> bool:
+    """Whether the pixels of a file can be decoded here, going by its transfer syntax."""
+    from pydicom.uid import UID
+
+    syntax = UID(frame.details.syntax)
+    try:
+        if not syntax.is_compressed:
+            return True
+    except ValueError:  # no transfer syntax; pydicom then takes it for the default one
+        return True
+    if _pydicom_decodes(syntax):
+        return True
+    return frame.index is None and importlib.util.find_spec("SimpleITK") is not None
 
 
 def slices(
@@ -30,6 +58,7 @@ def slices(
     """
     frames = stack.frames
     rows, columns = frames[0].shape
+    _require_plausible(frames)
     whole = all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames)
     voxels: NDArray[Any] = np.empty(
         (len(frames), rows, columns), dtype=np.int16 if whole else np.float32
@@ -54,6 +83,23 @@ def slices(
             voxels = voxels.astype(np.float32)
         voxels[number] = values
     return voxels, () if padding is None else (padding,)
+
+
+def _require_plausible(frames: tuple[Frame, ...]) -> None:
+    """Before memory is taken for what headers claim: the files must be large enough to hold it."""
+    rows, columns = frames[0].shape
+    voxels = len(frames) * rows * columns
+    held = sum(path.stat().st_size for path in {frame.path for frame in frames})
+    if voxels > MAX_VOXELS:
+        raise ScanReadError(
+            f"The series claims {len(frames)} slices of {columns} x {rows}, more than can be read "
+            f"({MAX_VOXELS / 1e9:.1f} billion voxels). Export it at a lower resolution."
+        )
+    if voxels > _LARGEST_RATIO * held:
+        raise ScanReadError(
+            f"The series claims {len(frames)} slices of {columns} x {rows}, which its files are "
+            "too small to hold. Copy or export it again."
+        )
 
 
 def interpolated(
@@ -95,7 +141,11 @@ def _stored(
                 pixels = _decoded(dataset, frame)
             except (MissingPackageError, ScanReadError):
                 raise
-            except Exception as error:  # decoders raise whatever they like for damaged data
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                # Decoders raise whatever they like for damaged data; a panic of the one for RLE,
+                # which is written in Rust, is no Exception.
                 raise _damaged(number, len(frames)) from error
             opened = frame.path
         assert pixels is not None
@@ -111,6 +161,8 @@ def _decoded(dataset: Any, frame: Frame) -> NDArray[Any]:
             "Export it again as CT images with rescale slope and intercept."
         )
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is not None and syntax.is_encapsulated:
+        require_sizes(dataset, frame.shape)
     if syntax is None or not syntax.is_compressed or _pydicom_decodes(syntax):
         pixels = _clean(np.asarray(dataset.pixel_array), dataset)
         if frame.index is not None and pixels.ndim == 2:
@@ -140,10 +192,7 @@ def _decoded_by_gdcm(frame: Frame, syntax: str) -> NDArray[Any]:
     """Stored values through SimpleITK, which brings GDCM's decoders (all that Slicer has)."""
     import SimpleITK as sitk
 
-    missing = MissingPackageError(
-        f"The scan is compressed ({syntax}) and nothing here can decompress it. "
-        f'Install the decoders with: pip install "{_PACKAGES}"'
-    )
+    missing = MissingPackageError(no_decoder(syntax))
     if frame.index is not None or importlib.util.find_spec("SimpleITK") is None:
         raise missing
     reader = sitk.ImageFileReader()

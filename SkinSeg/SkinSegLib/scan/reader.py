@@ -8,13 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..core import CTVolume, Progress, ScanReadError, SkinSegError
-from . import archive, dicom_folder, dicom_series, images, invesalius
-from .dicom_series import SeriesInfo
+from . import archive, dicom_folder, images, invesalius
+from .dicom_checks import SeriesInfo, Survey, check_files, series_infos
+from .dicom_files import files_below, files_meant
+from .dicom_folder import Source
+from .dicom_header import Frame
+from .dicom_series import Found, find
 
 _READABLE = (
     "a DICOM folder, file or zip, NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), "
     "MetaImage (.mha, .mhd) or an InVesalius project (.inv3)"
 )
+#: Kinds of paths that stand for DICOM.
+_DICOM = ("folder", "zip", "dicom")
 
 
 def read(
@@ -24,9 +30,10 @@ def read(
 ) -> CTVolume:
     """Read a head CT as one volume in RAS mm.
 
-    ``path``: a folder (searched with its subfolders) or zip of DICOM files, of which the largest CT
-    series is read; one DICOM file (a multi-frame file is a scan by itself, a single slice stands
-    for its series in the same folder); NRRD, NIfTI, MetaImage; or an InVesalius project.
+    ``path``: a folder (searched with its subfolders), zip or DICOMDIR of DICOM files, of which the
+    CT series best for a head is read; one DICOM file (a multi-frame file is a scan by itself, a
+    single slice stands for its series in the same folder); NRRD, NIfTI, MetaImage; or an
+    InVesalius project.
     ``series`` (DICOM only): a series number, "#n" for the n-th of :func:`list_series`, or a Series
     Instance UID. ``progress``: gets ``update(0..1)`` within the caller's current stage.
 
@@ -39,34 +46,83 @@ def read(
     if series is not None and kind in ("image", "invesalius"):
         raise ScanReadError(f"{source} holds a single scan; a series can only be chosen in DICOM.")
     with _named(source):
-        if kind == "folder":
-            return dicom_folder.read_folder(source, series, progress)
-        if kind == "zip":
-            with archive.unpacked(source, progress) as folder:
-                return dicom_folder.read_folder(folder, series, progress, shown=source)
-        if kind == "dicom":
-            return dicom_folder.read_single(source, series, progress)
+        if kind in _DICOM:
+            with _found(source, series, progress) as (frames, found):
+                return dicom_folder.read_found(frames, found, progress)
         if kind == "invesalius":
             return invesalius.read_invesalius(source, progress)
         return images.read_image(source, progress)
 
 
 def list_series(path: str | os.PathLike[str]) -> list[SeriesInfo]:
-    """The CT series in a DICOM folder, file or zip, the one read by default first.
+    """The CT series in a DICOM folder, file, zip or DICOMDIR, the one read by default first.
 
     Empty for a folder without CT. Raises ScanReadError if the path is something else.
     """
-    source = Path(path)
-    kind = _kind(source)
-    with _named(source):
+    with opened(Path(path)) as files:
+        return series_infos(find(files))
+
+
+def survey(path: str | os.PathLike[str], progress: Progress | None = None) -> Survey:
+    """All series in a DICOM folder, file, zip or DICOMDIR, with what is the matter with each.
+
+    Reads headers only. Raises ScanReadError if the path is something else, Cancelled.
+    """
+    with opened(Path(path), progress) as files:
+        return check_files(files, progress)
+
+
+def read_source(
+    path: str | os.PathLike[str],
+    series: int | str | None = None,
+    progress: Progress | None = None,
+) -> Source:
+    """A scan in DICOM as :func:`read` reads it, with the headers of the slices it was read from.
+
+    Raises as :func:`read` does, and ScanReadError for what is no DICOM.
+    """
+    place = Path(path)
+    with _named(place), _found(place, series, progress) as (frames, found):
+        return dicom_folder.read_source(frames, found, progress)
+
+
+@contextmanager
+def opened(path: Path, progress: Progress | None = None) -> Iterator[list[Path]]:
+    """The files of a DICOM folder, zip or DICOMDIR, or those that one file stands for.
+
+    Those of a zip are there only within the block. Raises ScanReadError for anything else.
+    """
+    kind = _kind(path)
+    with _named(path):
         if kind == "folder":
-            return dicom_folder.series_in(source)
-        if kind == "zip":
-            with archive.unpacked(source) as folder:
-                return dicom_folder.series_in(folder, shown=source)
-        if kind == "dicom":
-            return dicom_series.find([source]).infos()
-    raise ScanReadError(f"{source} is no DICOM scan, so it has no series to choose from.")
+            yield files_below(path)
+        elif kind == "zip":
+            with archive.unpacked(path, progress) as folder:
+                yield files_below(folder)
+        elif kind == "dicom":
+            yield files_meant(path)
+        else:
+            raise _no_dicom(path)
+
+
+@contextmanager
+def _found(
+    path: Path, series: int | str | None, progress: Progress | None
+) -> Iterator[tuple[list[Frame], Found]]:
+    kind = _kind(path)
+    if kind == "folder":
+        yield dicom_folder.found_below(path, series, progress)
+    elif kind == "zip":
+        with archive.unpacked(path, progress) as folder:
+            yield dicom_folder.found_below(folder, series, progress, shown=path)
+    elif kind == "dicom":
+        yield dicom_folder.found_by_file(path, series, progress)
+    else:
+        raise _no_dicom(path)
+
+
+def _no_dicom(path: Path) -> ScanReadError:
+    return ScanReadError(f"{path} is no DICOM scan, so it has no series to choose from.")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ DOOR = {
         "cli_check",
         "cli_deface",
         "cli_dicom",
+        "cli_dicom_export",
         "cli_evaluate",
         "cli_mesh",
         "cli_models",
@@ -64,11 +65,13 @@ ONLY_IN = {
     "lib3mf": {"surface"},
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
+    "highdicom": {"dicom"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
+    "highdicom",
 }
 
 
