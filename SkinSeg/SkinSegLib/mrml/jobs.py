@@ -15,6 +15,7 @@ from ..surface import FinishOptions, SurfaceOptions
 from ..worker import Exchange
 from ..worker.exchange import get, put
 from ..worker.messages import get_mesh, get_result, put_mesh
+from .dicom_source import dicom_files
 from .handover import HandedScan, HandOver, room_for
 from .job import add_result, scene_options
 from .keepers import is_ours, labelmap_fingerprint
@@ -100,9 +101,16 @@ class WarmJob:
 
 
 class FactsJob(ScanJob):
-    """What there is to know about a volume: see :func:`SkinSegLib.worker.tasks.facts`."""
+    """What there is to know about a volume: see :func:`SkinSegLib.worker.tasks.facts`.
+
+    Of one that Slicer's DICOM module loaded, the series of files is checked too.
+    """
 
     task = "facts"
+
+    def arguments(self) -> Mapping[str, Any]:
+        files = [str(path) for path in dicom_files(self._volume)]
+        return {**super().arguments(), "dicom_files": files}
 
 
 class SegmentJob(ScanJob):

@@ -56,6 +56,7 @@ def segment(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """What there is to know about ``scan`` before anything is computed.
 
+    ``dicom_files``: those it was loaded from, as far as they are known; their series is checked.
     Returns ``hu_range``, ``level`` (grey value of the skin) or None with ``problem`` saying why
     none is found, and ``warnings`` (sentences).
     """
@@ -65,6 +66,7 @@ def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     scan = scan_from(arguments["scan"])
     found = measured(scan)
     warnings = [finding.message for finding in found.findings]
+    warnings += _said_of_series([Path(name) for name in arguments.get("dicom_files", ())], progress)
     if found.tilt_degrees > 0.5:
         warnings.append(
             f"The slices are sheared by {found.tilt_degrees:.1f} degrees (gantry tilt). "
@@ -81,6 +83,21 @@ def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     except SegmentationError as error:
         problem = str(error)
     return {"hu_range": found.hu_range, "level": level, "problem": problem, "warnings": warnings}
+
+
+def _said_of_series(files: list[Path], progress: Progress) -> list[str]:
+    """What is the matter with the series of DICOM files that a scan was loaded from."""
+    from ..scan import Outcome, check_files
+
+    if not files:
+        return []
+    survey = check_files(files, progress)
+    issues = [issue for info in survey.series for issue in info.issues]
+    return [
+        f"Series: {issue.kind.value}: {issue.message}"
+        for issue in issues
+        if issue.outcome != Outcome.FINE
+    ]
 
 
 def _import_what_every_job_needs() -> None:

@@ -85,6 +85,24 @@ def test_facts_and_warnings_of_the_volume(panel):
     assert panel.ui.factsLabel.text == panel.ui.warningsLabel.text == ""
 
 
+def test_the_series_of_a_volume_from_dicom_is_checked(panel, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from scan_makers import GRIDS, load, marked, write_dicom
+    from SkinSegLib.scan import read
+
+    grid = GRIDS["axial"]
+    paths = write_dicom(tmp_path, grid, marked(grid), places=[0, 1, 2, 4, 5, 6])
+    files = {str(load(path).SOPInstanceUID): str(path) for path in paths}
+    database = SimpleNamespace(isOpen=True, fileForInstance=lambda uid: files.get(uid, ""))
+    monkeypatch.setattr(mrml.ensure_host(), "dicomDatabase", database, raising=False)
+    node = mrml.add_volume(read(tmp_path), "Head CT")
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(files))
+    pump(lambda: panel.ui.warningsLabel.text)
+    assert "missing slices" in panel.ui.warningsLabel.text
+    assert str(tmp_path) not in panel.ui.warningsLabel.text
+
+
 def test_the_volume_under_a_transform_and_one_of_nothing_but_air(panel):
     scan = small_scan()
     scan.voxels[...] = -1000
