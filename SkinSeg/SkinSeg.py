@@ -160,8 +160,12 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParameterSet(self, node) -> None:
         """The user chose another set of choices, or made one."""
-        if node is not None and not self._selecting and not self.panel.closed:
+        if self._selecting or self.panel.closed or not self.parent.isEntered:
+            return
+        if node is not None:
             self.setParameterNode(self.logic.wrapped(node))
+        elif not slicer.mrmlScene.IsClosing():
+            self.initializeParameterNode()  # the last one was removed
 
     def initializeParameterNode(self) -> None:
         """Have a parameter node, and a volume selected if there is one."""
@@ -181,9 +185,9 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Connect the panel to a parameter node (SkinSegParameterNode), or to none."""
         if self._parameterNode:
             self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update
-            )
+            # Of the node, not of the wrapper: the observations would keep every wrapper alive.
+            node = self._parameterNode.parameterNode
+            self.removeObserver(node, vtk.vtkCommand.ModifiedEvent, self.panel.update)
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)

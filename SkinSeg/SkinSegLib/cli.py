@@ -26,6 +26,7 @@ from . import (
 )
 from .cli_arguments import (
     MESH_ENDINGS,
+    add_file,
     check_finish,
     ending,
     engine_arguments,
@@ -125,12 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="surface to write: .stl, .ply, .obj, .vtp or .3mf (needs lib3mf), in mm, LPS; or "
         ".glb or .gltf, in m, upright",
     )
-    segment.add_argument("--ascii", action="store_true", help="write STL as text")
-    segment.add_argument(
-        "--provenance",
-        action="store_true",
-        help="write FILE.json beside the surface: how it was made, and its checksum",
-    )
+    add_file(segment)
     segment.add_argument(
         "--mask",
         type=ending(".nrrd", ".nii.gz", ".nii", ".mha"),
@@ -221,6 +217,7 @@ def _outputs(chosen: argparse.Namespace) -> Outputs:
         chosen.json,
         chosen.preview,
         ascii=chosen.ascii,
+        space=chosen.space,
         provenance=chosen.provenance,
     )
 

@@ -85,6 +85,22 @@ def surface_arguments() -> argparse.ArgumentParser:
     return parent
 
 
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """How the surface's file is written."""
+    parser.add_argument("--ascii", action="store_true", help="write STL as text")
+    parser.add_argument(
+        "--space",
+        choices=("LPS", "RAS"),
+        default="LPS",
+        help="direction of the coordinates; default: LPS, which most programs expect",
+    )
+    parser.add_argument(
+        "--provenance",
+        action="store_true",
+        help="write FILE.json beside the surface: how it was made, and its checksum",
+    )
+
+
 def add_for_sharing(parser: argparse.ArgumentParser) -> None:
     """Let the user say that the surface will leave the house; see :func:`warn_of_face`."""
     parser.add_argument(

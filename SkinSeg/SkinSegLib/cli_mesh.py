@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .cli_arguments import (
     MESH_ENDINGS,
+    add_file,
     ending,
     finish_options,
     number,
@@ -52,6 +53,7 @@ def add_parser(
     parser.add_argument(
         "--level", type=number, metavar="HU", help="grey value of the skin; default: found"
     )
+    add_file(parser)
     parser.add_argument("--json", type=ending(".json"), metavar="FILE", help="report to write")
     parser.add_argument("--preview", type=ending(".png"), metavar="FILE", help="picture to write")
     parser.set_defaults(run=run)
@@ -62,7 +64,15 @@ def run(chosen: argparse.Namespace) -> None:
     from .job import READ_SHARE, Outputs, mask_at, run_job, scan_at
     from .terminal import watched
 
-    outputs = Outputs(chosen.output, None, chosen.json, chosen.preview)
+    outputs = Outputs(
+        chosen.output,
+        None,
+        chosen.json,
+        chosen.preview,
+        ascii=chosen.ascii,
+        space=chosen.space,
+        provenance=chosen.provenance,
+    )
     with watched(sys.stderr) as progress:
         report, written = run_job(
             scan_at(chosen.scan, chosen.series),

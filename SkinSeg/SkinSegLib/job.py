@@ -67,7 +67,8 @@ _WRITE = (0.85, 0.15)
 class Outputs:
     """The files to write; None leaves one out.
 
-    ``mesh``: STL, PLY, OBJ, VTP, 3MF (needs lib3mf) or glTF; ``ascii``: STL as text;
+    ``mesh``: STL, PLY, OBJ, VTP, 3MF (needs lib3mf) or glTF; ``ascii``: STL as text; ``space``: LPS
+    or RAS, of its coordinates;
     ``provenance``: also a record of how it was made, beside it (``skin.stl.json``). ``mask``:
     ``.seg.nrrd`` with the segments Head and Skin (needs slicer-core), else a labelmap.
     ``report``: JSON. ``preview``: PNG.
@@ -78,6 +79,7 @@ class Outputs:
     report: Path | None = None
     preview: Path | None = None
     ascii: bool = False
+    space: str = "LPS"
     provenance: bool = False
 
     @property
@@ -317,10 +319,10 @@ def _write(
     """Write all but the report; returns what could not be made, and why."""
     with progress.stage("Write", 0.5):
         with files.add(outputs.mesh) as written:
-            write(mesh, written, ascii=outputs.ascii)
+            write(mesh, written, outputs.space, ascii=outputs.ascii)
         if outputs.sidecar is not None:
             with files.add(outputs.sidecar) as temporary:
-                write_provenance(origin, mesh, written, temporary)
+                write_provenance(origin, mesh, written, temporary, outputs.space)
         progress.update(0.5)
         if outputs.mask is not None:
             with files.add(outputs.mask) as temporary:

@@ -15,8 +15,9 @@ from .segments import HEAD, set_labelmap
 EDITOR_TAG = "SkinSeg"
 #: What serves here, in the order of the buttons.
 EFFECTS = ("Threshold", "Paint", "Erase", "Scissors", "Islands", "Smoothing")
-#: Effects that work on grey values or whole segments by themselves: no range unless one is set.
-_FREE = {"Threshold", "Islands", "Smoothing", ""}
+#: Effects without a range unless one is set: they work on grey values or whole segments by
+#: themselves, and scissors that leave the air would leave crumbs of what is cut off.
+_FREE = {"Threshold", "Scissors", "Islands", "Smoothing", ""}
 
 
 def editor_node() -> Any:
@@ -29,6 +30,9 @@ def editor_node() -> Any:
         node.UnRegister(None)
         node.SetSingletonTag(EDITOR_TAG)
         node = scene.AddNode(node)
+    # Head and Skin overlap; by default Slicer's brush takes from every other segment. Each time,
+    # since closing a scene resets the node.
+    node.SetOverwriteMode(node.OverwriteNone)
     return node
 
 
@@ -80,7 +84,12 @@ class IntensityRanges:
         """Remember what the user made of the range while it was not lifted."""
         if self._default is not None and not self._anywhere:
             low, high = self._node.GetSourceVolumeIntensityMaskRange()
-            self._kept[effect] = (bool(self._node.GetSourceVolumeIntensityMask()), low, high)
+            on = bool(self._node.GetSourceVolumeIntensityMask())
+            if effect == "Threshold" and on:
+                # "Use for masking": the range is meant for the brush, which Slicer takes next.
+                self._kept |= {"Paint": (on, low, high), "Erase": (on, low, high)}
+            else:
+                self._kept[effect] = (on, low, high)
 
     def _apply(self) -> None:
         if self._default is None:

@@ -10,6 +10,7 @@ from ..worker.exchange import get
 from ..worker.messages import get_mesh, put_mesh
 from .jobs import SegmentSurfaceJob
 from .keepers import labelmap_fingerprint, tag_of
+from .labelmaps import segment_labelmap
 from .rebuild import scan_of
 from .segments import HEAD, SKIN, put_skin
 from .surfaces import restore_surface, world_surface
@@ -24,7 +25,6 @@ MADE_OF, MADE = "SkinSeg.LayerOf", "SkinSeg.Layer"
 def want_layer(segmentation: Any, layer_mm: float) -> None:
     """Have a layer of so many mm from now on; :class:`LayerJob` makes it."""
     segmentation.SetAttribute(WANTED, f"{layer_mm:g}")
-    segmentation.SetAttribute(MADE, None)
 
 
 class LayerJob(SegmentSurfaceJob):
@@ -52,7 +52,9 @@ class LayerJob(SegmentSurfaceJob):
             return False
         skin = segmentation.GetSegmentation().GetSegment(SKIN.segment_id)
         if skin is None:
-            return segmentation.GetAttribute(MADE) is None
+            return False
+        if not tag_of(skin, MADE_OF):  # empty from the start, or again after an undo
+            return segment_labelmap(segmentation, SKIN.segment_id)[0].size == 0
         if tag_of(skin, MADE_OF) == labelmap_fingerprint(segmentation, HEAD.segment_id):
             return False
         return tag_of(skin, MADE) == labelmap_fingerprint(segmentation, SKIN.segment_id)
@@ -77,5 +79,4 @@ class LayerJob(SegmentSurfaceJob):
         skin = self._segmentation.GetSegmentation().GetSegment(SKIN.segment_id)
         skin.SetTag(MADE_OF, self._fingerprint)
         skin.SetTag(MADE, labelmap_fingerprint(self._segmentation, SKIN.segment_id))
-        self._segmentation.SetAttribute(MADE, "yes")
         return True

@@ -9,6 +9,7 @@ import numpy as np
 from ..core import Progress, SkinMask, SkinMesh
 from ..surface import build
 from ..worker.tasks_mesh import edited_mask
+from .host import ensure_host
 from .keepers import is_ours
 from .labelmaps import segment_labelmap, segment_of
 from .segments import HEAD
@@ -61,6 +62,16 @@ def rebuild_surface(
 def scan_of(segmentation: Any) -> Any:
     """The volume node that a segmentation's geometry refers to, None if it is gone."""
     return segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+
+
+def results_of(volume: Any) -> list[Any]:
+    """The segmentation nodes with a head that were made on a volume, the newest last."""
+    nodes = ensure_host().util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if scan_of(node) is volume and _has_head(node)]
+
+
+def _has_head(segmentation: Any) -> bool:
+    return segmentation.GetSegmentation().GetSegment(HEAD.segment_id) is not None
 
 
 def remembered_level(segmentation: Any, segment_id: str) -> tuple[float, float] | None:

@@ -60,7 +60,7 @@ def add_segmentation(
 
     ``into``: a segmentation node to put them into instead, where those it has are replaced.
 
-    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan, None for no segment Skin;
+    ``head``, ``skin``: (k, j, i) uint8 masks on the grid of the scan, None for an empty segment;
     ``head_mesh``, ``skin_mesh``: closed surfaces in world RAS mm, which become the segments' as
     they are; without one for Skin, Slicer converts its labelmap. The node lies under the volume's
     parent transform, beside the volume in the subject hierarchy (so under its patient and study),
@@ -101,8 +101,7 @@ def _fill(
 ) -> None:
     """Add the segments, and their surfaces as far as there are any."""
     for kind, voxels in zip((HEAD, SKIN), masks, strict=True):
-        if voxels is not None:
-            _add_segment(node, kind, placed, voxels)
+        _add_segment(node, kind, placed, voxels)
     there = {
         kind.segment_id: placed.into_node_space(mesh)
         for kind, mesh, voxels in zip((HEAD, SKIN), meshes, masks, strict=True)
@@ -157,11 +156,14 @@ def put_skin(node: Any, placed: Placement, skin: NDArray[np.uint8], mesh: SkinMe
 
 
 class SegmentsBackup:
-    """Our segments of a segmentation node as they are now, to have them back."""
+    """Our segments of a segmentation node as they are now, with all that belongs to them."""
 
     def __init__(self, node: Any) -> None:
         slicer = ensure_host()
         self._node = node
+        self._scan = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+        names = node.GetAttributeNames()
+        self._attributes = {name: node.GetAttribute(name) for name in names if _is_ours(name)}
         self._segments: dict[str, Any] = {}
         for kind in (HEAD, SKIN):
             segment = node.GetSegmentation().GetSegment(kind.segment_id)
@@ -177,12 +179,28 @@ class SegmentsBackup:
         return any(segment is not None for segment in self._segments.values())
 
     def restore(self) -> None:
-        """Have them back; those that were not there before go."""
+        """Have them back, with the scan and the findings they had; what was not there before goes.
+
+        They are shown as after a run: Slicer forgets how with the segment.
+        """
         segmentation = self._node.GetSegmentation()
         for segment_id, segment in self._segments.items():
             segmentation.RemoveSegment(segment_id)
             if segment is not None:
                 segmentation.AddSegment(segment, segment_id)
+        for name in self._node.GetAttributeNames():
+            if _is_ours(name) and name not in self._attributes:
+                self._node.RemoveAttribute(name)
+        for name, value in self._attributes.items():
+            self._node.SetAttribute(name, value)
+        if self._scan is not None and self._scan.GetScene() is not None:
+            self._node.SetReferenceImageGeometryParameterFromVolumeNode(self._scan)
+        if self.has_segments:
+            _show(self._node)
+
+
+def _is_ours(attribute: str) -> bool:
+    return attribute.startswith("SkinSeg.")
 
 
 def set_labelmap(
@@ -232,21 +250,27 @@ def place_beside(node: Any, volume: Any) -> None:
 
 
 def _add_segment(
-    node: Any, kind: SegmentKind, placed: Placement, voxels: NDArray[np.uint8]
+    node: Any, kind: SegmentKind, placed: Placement, voxels: NDArray[np.uint8] | None
 ) -> None:
     slicer = ensure_host()
+    from vtkmodules.vtkCommonDataModel import vtkPolyData
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
-    own = np.ascontiguousarray(placed.onto_node_grid(voxels), dtype=np.uint8)
-    matrix = vtkMatrix4x4()
-    placed.node.GetIJKToRASMatrix(matrix)
-    image = _oriented_image(own, array_of(matrix), placed.state.extent[::2])
+    image = slicer.vtkOrientedImageData()
+    if voxels is not None:
+        own = np.ascontiguousarray(placed.onto_node_grid(voxels), dtype=np.uint8)
+        matrix = vtkMatrix4x4()
+        placed.node.GetIJKToRASMatrix(matrix)
+        image = _oriented_image(own, array_of(matrix), placed.state.extent[::2])
     segment = slicer.vtkSegment()
     segment.SetName(kind.segment_id)
     segment.SetColor(*(c / 255.0 for c in kind.color))
     segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), kind.terminology)
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    segment.AddRepresentation(name, image)
+    names = slicer.vtkSegmentationConverter
+    segment.AddRepresentation(names.GetSegmentationBinaryLabelmapRepresentationName(), image)
+    if voxels is None:  # or Slicer would try to make a surface of nothing, and complain
+        closed = names.GetSegmentationClosedSurfaceRepresentationName()
+        segment.AddRepresentation(closed, vtkPolyData())
     if not node.GetSegmentation().AddSegment(segment, kind.segment_id):
         raise SceneError(f"Slicer did not accept the segment {kind.segment_id}. See the log.")
 

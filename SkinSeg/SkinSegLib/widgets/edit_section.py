@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..core import SceneError
 from ..mrml import HEAD
 from ..mrml.editing import EFFECTS, IntensityRanges, StrokeFiller, editor_node
 from ..mrml.jobs import MendJob, OutlineJob, RemeshJob
 from ..mrml.layers import LayerJob
 from ..mrml.outline import hide_level, show_level
+from ..mrml.rebuild import scan_of
 from .panel import Panel, failure_message
 from .scan_section import ScanSection
 
@@ -22,6 +25,8 @@ IDLE_MS = 1500
 _SLIDER_MS = 150
 #: How far the slider goes either way.
 _SLIDER_HU = 600
+#: Range of the parameter.
+_LOWEST, _HIGHEST = -100000.0, 100000.0
 #: Radius of "Smooth here".
 SMOOTH_MM = 10.0
 
@@ -35,8 +40,9 @@ class EditSection:
         self._ranges: IntensityRanges | None = None
         self._filler: StrokeFiller | None = None
         self._watched: tuple[Any, list[int]] | None = None
-        self._level_of: tuple[Any, Any] | None = None
-        self._changing = False
+        self._level_of: tuple[Any, ...] | None = None
+        self._changing, self._is_down = False, False
+        self._narrowed = False
         self._idle, self._slider = qt.QTimer(), qt.QTimer()
         for timer, then in ((self._idle, self._on_idle), (self._slider, self._show_outline)):
             timer.setSingleShot(True)
@@ -108,7 +114,7 @@ class EditSection:
             self._ranges = IntensityRanges(editor_node())
             self._level_of = None
         self._editor.setSegmentationNode(node)
-        self._editor.setSourceVolumeNode(volume)
+        self._editor.setSourceVolumeNode(scan_of(node) or volume)
         if node.GetSegmentation().GetSegment(HEAD.segment_id) is not None:
             self._editor.setCurrentSegmentID(HEAD.segment_id)
         self._editor.installKeyboardShortcuts()
@@ -117,8 +123,8 @@ class EditSection:
     # The brush's range, and the level
 
     def parameters_changed(self) -> None:
-        """Another parameter node: its choices are connected by their names."""
-        self._level_of = None
+        """Another parameter node, or the same again: its slider has its whole range."""
+        self._narrowed = False
 
     def update(self) -> None:
         """What can be used now, and why not."""
@@ -126,6 +132,7 @@ class EditSection:
         node, scan = panel.segmentation, self._scan
         self._watch(node)
         ready = node is not None and not panel.is_busy
+        self._put_down_while_busy()
         why = _("Segment a volume first.") if node is None else _("Wait until the job is done.")
         tips = {
             ui.keepButton: _("Remove every part of the head that hangs together with nothing."),
@@ -143,20 +150,37 @@ class EditSection:
         if scan.hu_range is not None and scan.level is not None:
             self._show_level(scan.level, scan.hu_range)
 
+    def _put_down_while_busy(self) -> None:
+        """No stroke goes into what a job is about to replace: neither mouse nor shortcut."""
+        is_open = not self._panel.ui.editCollapsibleButton.collapsed
+        if self._panel.is_busy and not self._is_down:
+            self._is_down = True
+            self.leave()
+        elif not self._panel.is_busy and self._is_down:
+            self._is_down = False
+            if is_open:
+                self._connect_editor()
+
     def _show_level(self, level: float, hu_range: tuple[float, float]) -> None:
         """Once for each volume and result: afterwards the slider is the user's."""
         panel = self._panel
-        key = (panel.volume, panel.segmentation)
-        if key == self._level_of or panel.parameters is None:
+        if panel.parameters is None:
             return
-        self._level_of = key
+        key = (panel.parameters.parameterNode, panel.volume, panel.segmentation)
+        is_new = key != self._level_of
+        if not is_new and self._narrowed:
+            return
+        self._level_of, self._narrowed = key, True
         slider, (low, high) = panel.ui.levelSlider, hu_range
-        chosen = panel.parameters.level if panel.parameters.manualLevel else level
+        keep = panel.parameters.manualLevel or not is_new
+        chosen = min(max(panel.parameters.level if keep else level, _LOWEST), _HIGHEST)
         self._changing = True
         try:
-            # As fine as a hand can set it; whole HU, which the slider shows.
-            slider.minimum = max(round(low), -5000, round(chosen) - _SLIDER_HU)
-            slider.maximum = min(round(high), 10000, round(chosen) + _SLIDER_HU)
+            # Whole HU, as fine as a hand can set them; a scan of other units has its own steps.
+            fine = high - low < 50
+            slider.decimals, slider.singleStep = (3, (high - low) / 100) if fine else (0, 10)
+            slider.minimum = max(low, _LOWEST, chosen - _SLIDER_HU)
+            slider.maximum = min(max(high, chosen), _HIGHEST, chosen + _SLIDER_HU)
             panel.parameters.level = float(chosen)
         finally:
             self._changing = False
@@ -216,6 +240,8 @@ class EditSection:
         tags = [segmentation.AddObserver(event, self._on_edited) for event in events]
         self._watched = (node, tags)
         self._start_filler()
+        if not self._panel.ui.editCollapsibleButton.collapsed and not self._panel.is_busy:
+            self._connect_editor()
 
     def _unwatch(self) -> None:
         if self._watched is not None:
@@ -235,7 +261,10 @@ class EditSection:
         wanted = self._panel.ui.fillStrokesBox.checked and node is not None
         self._filler = StrokeFiller(node) if wanted else None
         if self._filler is not None:
-            self._filler.before()
+            try:
+                self._filler.before()
+            except SceneError:  # there is no head to paint on
+                self._filler = None
 
     def _on_edited(self, *_args: Any) -> None:
         if not self._panel.closed:
@@ -286,7 +315,6 @@ class EditSection:
             return
         if self._editor is None or self._editor.segmentationNode() is not node:
             self._connect_editor()
-        self._editor.saveStateForUndo()
 
         def done(changed: tuple[int, int]) -> None:
             added, removed = changed
@@ -296,21 +324,35 @@ class EditSection:
                 text = _("There was nothing to change.")
             panel.say(text.format(added=added, removed=removed))
 
-        place = slice_centre() if how == "smooth" else None
+        try:
+            place = slice_centre() if how == "smooth" else None
+        except SceneError as error:
+            panel.say(failure_message(error))
+            return
+        self._editor.saveStateForUndo()
         panel.run(MendJob(node, HEAD.segment_id, how, place, SMOOTH_MM), done)
 
     def close(self) -> None:
         self._slider.stop()
+        self.leave()
         self.scene_closes()
         hide_level()
 
 
 def slice_centre() -> tuple[float, float, float]:
-    """Where the three slice views cross, RAS mm: the offset of each along its own axis."""
-    place = [0.0, 0.0, 0.0]
+    """Where the axial, sagittal and coronal views cross, RAS mm; they may be oblique.
+
+    Raises SceneError if there are not these three, or they do not cross in a point.
+    """
+    normals, offsets = [], []
     for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        matrix = node.GetSliceToRAS()
-        normal = [abs(matrix.GetElement(row, 2)) for row in range(3)]
-        axis = normal.index(max(normal))
-        place[axis] = matrix.GetElement(axis, 3)
-    return place[0], place[1], place[2]
+        if node.GetLayoutName() in ("Red", "Yellow", "Green"):
+            matrix = node.GetSliceToRAS()
+            normal = np.array([matrix.GetElement(row, 2) for row in range(3)])
+            origin = np.array([matrix.GetElement(row, 3) for row in range(3)])
+            normals.append(normal)
+            offsets.append(normal @ origin)
+    if len(normals) != 3 or abs(np.linalg.det(normals)) < 0.1:
+        raise SceneError("The slice views do not cross in a point. Choose the layout Four-Up.")
+    r, a, s = np.linalg.solve(normals, offsets)
+    return float(r), float(a), float(s)

@@ -15,10 +15,12 @@ from ..mrml import HEAD, export_name
 from ..mrml.estimate import estimate
 from ..mrml.exporting import export_request
 from ..mrml.jobs import ExportJob
-from ..mrml.outline import show_file
+from ..mrml.outline import READABLE, show_file
 from .panel import Panel, ask, failure_message, show_text
 from .parameters import ExportShape, export_folder, remember_export_folder
 
+#: Before the name of the segment, so that a layer never replaces the solid head.
+_LAYER_PREFIX = "Skin of "
 #: Slicer's name of the axial view.
 _SLICE = "Red"
 
@@ -46,7 +48,7 @@ class ExportSection:
             button.enabled, button.toolTip = False, _("Segment a volume first.")
         else:
             button.enabled = True
-            button.toolTip = _("Write the surface to a file in the folder above, in mm.")
+            button.toolTip = _("Write the surface to a file in the folder above.")
         parameters = panel.parameters
         layer = parameters is not None and parameters.exportShape == ExportShape.LAYER
         ui.thicknessSlider.enabled = layer
@@ -107,20 +109,22 @@ class ExportSection:
         assert parameters is not None
         name = export_name(node, HEAD.segment_id, parameters.fileFormat.value)
         if parameters.exportShape == ExportShape.LAYER:
-            name = name.replace(HEAD.segment_id, "Skin", 1)
+            name = _LAYER_PREFIX + name
         return pathlib.Path(self._panel.ui.folderButton.directory) / name
 
     def _done(self, path: pathlib.Path, found: dict[str, Any]) -> None:
-        closed = _("closed") if found["closed"] else _("NOT CLOSED: do not print it")
-        text = _("Wrote {name}: {count} triangles, {closed}, {size:.1f} MB. Read back, and whole.")
-        wrote = text.format(
-            name=path.name, count=found["triangles"], closed=closed, size=found["bytes"] / 1e6
+        text = _("Wrote {name}: {count} triangles, {size:.1f} MB, read back as it was written.")
+        wrote = text.format(name=path.name, count=found["triangles"], size=found["bytes"] / 1e6)
+        closed = (
+            _("The surface is closed.") if found["closed"] else _("NOT CLOSED: do not print it.")
         )
-        lines = [wrote, *found["done"]]
+        lines = [wrote, closed, *found["done"]]
         parameters = self._panel.parameters
         moved = parameters is not None and parameters.scale != 1.0
         if moved:
             lines.append(_("It is scaled, so it is not drawn over the slices."))
+        elif path.suffix not in READABLE:
+            lines.append(_("Slicer does not read such files, so it is not drawn over the slices."))
         else:
             try:
                 show_file(path)

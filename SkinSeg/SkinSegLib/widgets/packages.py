@@ -14,7 +14,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..core import MissingPackageError
+from ..core import MissingPackageError, SkinSegError
 from .parameters import SETTINGS
 
 #: Import name, what pip calls it, about how large with what it needs (MB), and what it is for.
@@ -64,7 +64,6 @@ class Packages:
             return ""
         if not asked and qt.QSettings().value(_ASKED) is not None:
             return ""
-        qt.QSettings().setValue(_ASKED, "yes")
         size = sum(size for _pip, size in wanted)
         names = "\n".join(f"- {pip.partition('>')[0]} ({mb} MB)" for pip, mb in wanted)
         question = _(
@@ -72,10 +71,14 @@ class Packages:
             "This downloads up to {size} MB once (more for a GPU). No scan leaves this computer. "
             "Install them now?"
         ).format(names=names, size=size)
-        if not slicer.util.confirmYesNoDisplay(question):
+        agreed = slicer.util.confirmYesNoDisplay(question)
+        qt.QSettings().setValue(_ASKED, "yes")
+        if not agreed:
             return str(_("Nothing was installed: {what}")).format(what=self.consequence())
         try:
             self._install([pip for pip, _size in wanted])
+        except SkinSegError as error:
+            return f"{error} " + str(_("Until then: {what}")).format(what=self.consequence())
         except Exception as error:
             # pip's own words are in Slicer's log and dialog already.
             logging.error("SkinSeg: installing packages failed (%s)", type(error).__name__)
@@ -90,19 +93,24 @@ class Packages:
         )
 
     def _install(self, requirements: list[str]) -> None:
-        rest = [pip for pip in requirements if not pip.startswith("torch")]
-        if len(rest) < len(requirements):
+        """The small ones first: they are of use also where PyTorch cannot be had."""
+        network = [pip for _name, pip, _size in NETWORK]
+        self._install_by_pip([pip for pip in requirements if pip not in network])
+        if any(pip.startswith("torch") for pip in requirements):
             self._install_torch()
-        if not rest:
+        self._install_by_pip([pip for pip in requirements if pip.startswith("monai")])
+
+    def _install_by_pip(self, requirements: list[str]) -> None:
+        if not requirements:
             return
         packaging = _packaging()
         with tempfile.TemporaryDirectory(prefix="skinseg-") as folder:
             constraints = pathlib.Path(folder) / "constraints.txt"
             constraints.write_text(slicers_own(), encoding="utf-8")
             if packaging is not None:
-                packaging.pip_install(rest, constraints=constraints, requester="SkinSeg")
+                packaging.pip_install(requirements, constraints=constraints, requester="SkinSeg")
             else:
-                slicer.util.pip_install([*rest, "--constraint", str(constraints)])
+                slicer.util.pip_install([*requirements, "--constraint", str(constraints)])
         importlib.invalidate_caches()
 
     def _install_torch(self) -> None:

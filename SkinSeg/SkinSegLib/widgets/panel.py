@@ -8,17 +8,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from ..core import SkinSegError, failure_text
 from ..mrml.jobs import WarmJob
+from ..mrml.outline import hide_file
+from ..mrml.rebuild import results_of, scan_of
 from ..worker.runner import Job
-from .parameters import SkinSegParameterNode, remember
+from .parameters import remember
 from .worker_process import PanelWorker
 
 #: Jobs that the panel starts by itself; they give way to any the user starts.
 BACKGROUND = ("facts", "remesh", "layer", "outline", "warm")
+
+
+#: How long after a job of the user's the worker is asked again what it has.
+_WARM_AGAIN_MS = 3000
 
 
 def failure_message(error: Exception) -> str:
@@ -52,14 +59,20 @@ class Panel:
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.work = PanelWorker()
-        self.parameters: SkinSegParameterNode | None = None
+        #: A SkinSegParameterNode, whose class Slicer makes at run time.
+        self.parameters: Any = None
         #: What runs: the task's name, or "".
         self.running = ""
         self.closed = False
-        self._waiting: Callable[[], bool] | None = None
+        #: A job that waits for one of the panel's own to stop, and whom to tell if it is cancelled.
+        self._waiting: tuple[Callable[[], bool], Callable[[], None]] | None = None
+        self._shown_volume: Any = None
         self._started = 0.0
         self._log: list[str] = []
         self.sections: list[Any] = []
+        self._warm_timer = qt.QTimer()
+        self._warm_timer.setSingleShot(True)
+        self._warm_timer.connect("timeout()", self._warm_again)
 
     # Nodes
 
@@ -70,10 +83,16 @@ class Panel:
 
     @property
     def segmentation(self) -> Any:
-        """The result that is reviewed, edited and exported."""
-        return present(self.parameters.segmentation) if self.parameters else None
+        """The result that is reviewed, edited and exported: one of the volume that is selected.
 
-    def connect(self, parameters: SkinSegParameterNode | None) -> None:
+        One whose scan is gone counts too.
+        """
+        node = present(self.parameters.segmentation) if self.parameters else None
+        if node is None or scan_of(node) not in (None, self.volume):
+            return None
+        return node
+
+    def connect(self, parameters: Any) -> None:
         """Use another parameter node, or none."""
         self.parameters = parameters
         self.tell("parameters_changed")
@@ -83,8 +102,22 @@ class Panel:
         """Have every section show what is now."""
         if self.closed:
             return
+        self._follow_volume()
         for section in self.sections:
             section.update()
+
+    def _follow_volume(self) -> None:
+        """Another volume is selected: its own result is shown, never that of another patient."""
+        volume, parameters = self.volume, self.parameters
+        if parameters is None or volume is self._shown_volume:
+            return
+        if slicer.mrmlScene.IsBatchProcessing():
+            return  # a scene that is loaded is not whole before its end
+        self._shown_volume = volume
+        hide_file()
+        if volume is not None and self.segmentation is None:
+            found = results_of(volume)
+            parameters.segmentation = found[-1] if found else None
 
     def enter(self) -> None:
         """The panel is shown again, perhaps after an edit in another module."""
@@ -97,6 +130,7 @@ class Panel:
     def scene_closes(self) -> None:
         """Every node is about to go: stop what works on one."""
         self.cancel()
+        self._shown_volume = None
         self.tell("scene_closes")
 
     def scene_closed(self) -> None:
@@ -117,6 +151,11 @@ class Panel:
         """Whether a job runs that the user started."""
         return self.running != "" and self.running not in BACKGROUND
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a job of the user's waits for one of the panel's own to stop."""
+        return self._waiting is not None
+
     def run(
         self,
         job: Job,
@@ -133,7 +172,8 @@ class Panel:
         if runner.job is not None:
             if self.is_busy or job.task in BACKGROUND or self._waiting is not None:
                 return False
-            self._waiting = partial(self._start, job, done, failed, cancelled)
+            waiting = partial(self._start, job, done, failed, cancelled)
+            self._waiting = (waiting, cancelled or (lambda: None))
             runner.cancel()
             self.running = job.task  # from now on it counts
             self.update()
@@ -142,8 +182,12 @@ class Panel:
 
     def cancel(self) -> None:
         """Stop what the user started."""
-        self._waiting = None
+        waiting, self._waiting = self._waiting, None
         self.work.runner.cancel()
+        if waiting is not None:
+            job = self.work.runner.job
+            self.running = "" if job is None else job.task
+            waiting[1]()
         self.update()
 
     def _start(
@@ -159,11 +203,13 @@ class Panel:
             self.running = ""
             if self.closed:
                 return
-            then(*arguments)
-            self.update()
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                waiting()
+            try:
+                then(*arguments)
+                self.update()
+            finally:
+                waiting, self._waiting = self._waiting, None
+                if waiting is not None:
+                    waiting[0]()
 
         self.work.runner.start(
             job,
@@ -219,7 +265,16 @@ class Panel:
         options = {}
         if self.parameters is not None:
             options = {"model": self.parameters.model, "device": self.parameters.device}
-        self.run(WarmJob(options), self._warm)
+        # What the user starts goes first and warms the process up; what it has is asked for later.
+        if not self.run(WarmJob(options), self._warm, cancelled=self._warm_later):
+            self._warm_later()
+
+    def _warm_later(self) -> None:
+        self._warm_timer.start(_WARM_AGAIN_MS)
+
+    def _warm_again(self) -> None:
+        if not self.closed and self.work.worker.is_running:
+            self.start_worker()
 
     def _warm(self, found: dict[str, Any]) -> None:
         self.tell("offer", found)
@@ -238,6 +293,8 @@ class Panel:
         """End the worker; nothing is shown from here on."""
         self.closed = True
         self._waiting = None
+        self._warm_timer.stop()
+        hide_file()
         self.work.close()
         self.tell("close")
 

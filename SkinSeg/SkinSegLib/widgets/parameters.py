@@ -107,7 +107,7 @@ class SkinSegParameterNode:
     model: str = "skin-ct-head"
     device: str = "auto"
     manualLevel: bool = False
-    level: Annotated[float, WithinRange(-5000, 10000)] = -480.0
+    level: Annotated[float, WithinRange(-100000, 100000)] = -480.0
     opening: Annotated[float, WithinRange(0.5, 20)] = 5.0
     seal: Annotated[float, WithinRange(0.5, 20)] = 6.0
     cavityDepth: Annotated[float, WithinRange(1, 50)] = 11.0

@@ -36,7 +36,10 @@ class ReviewSection:
         ui.checkedBox.enabled = there and row >= 0
         ui.checkedBox.checked = there and 0 <= row < len(reviews) and reviews[row].checked
         left = sum(not review.checked for review in reviews)
-        if not there:
+        panel = self._panel
+        if node is None and panel.parameters is not None and panel.parameters.segmentation:
+            ui.reviewLabel.text = _("This result is of another volume: select that one above.")
+        elif not there:
             ui.reviewLabel.text = _("No findings.")
         elif left == 0:
             ui.reviewLabel.text = _("All findings are checked.")

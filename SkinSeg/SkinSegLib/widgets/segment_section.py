@@ -7,12 +7,14 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..mrml import SegmentsBackup
+from ..core import SceneError
+from ..mrml import HEAD, SegmentsBackup
 from ..mrml.choices import JobOptions, SegmentOptions, model_names
 from ..mrml.jobs import SegmentJob
+from ..mrml.keepers import labelmap_fingerprint
 from ..mrml.layers import want_layer
 from .packages import Packages
-from .panel import Panel, ask, failure_message, show_text
+from .panel import Panel, ask, failure_message, present, show_text
 
 
 class SegmentSection:
@@ -50,15 +52,26 @@ class SegmentSection:
         self._panel.ui.modelSelector.addItems(self._models)
 
     def parameters_changed(self) -> None:
-        """Show the model and the device of the parameter node."""
+        """Show the model and the device of the parameter node, also ones that are not here."""
         ui, parameters = self._panel.ui, self._panel.parameters
         if parameters is None:
             return
+        if parameters.device not in [device for _label, device in self._devices]:
+            name = str(_("{name} (not found here)")).format(name=parameters.device)
+            self._devices.append((name, parameters.device))
+            ui.deviceSelector.addItem(name)
+        if parameters.model not in self._models:
+            self._models.append(parameters.model)
+            ui.modelSelector.addItem(
+                str(_("{name} (not found here)")).format(name=parameters.model)
+            )
         devices = [device for _label, device in self._devices]
-        if parameters.device in devices:
-            ui.deviceSelector.currentIndex = devices.index(parameters.device)
-        if parameters.model in self._models:
-            ui.modelSelector.currentIndex = self._models.index(parameters.model)
+        ui.deviceSelector.currentIndex = devices.index(parameters.device)
+        ui.modelSelector.currentIndex = self._models.index(parameters.model)
+
+    def scene_closes(self) -> None:
+        """What could be taken back goes with the scene."""
+        self._undo = None
 
     def update(self) -> None:
         """What can be clicked now, and why not, in the tooltips."""
@@ -68,7 +81,7 @@ class SegmentSection:
             self._is_gone = True  # first: cancelling updates the panel
             panel.cancel()
         button.text = _("Cancel") if running else _("Segment skin")
-        stopping = running and panel.work.runner.is_cancelled
+        stopping = running and panel.work.runner.is_cancelled and not panel.is_waiting
         if stopping:
             button.enabled, button.toolTip = False, _("Stopping.")
         elif running:
@@ -144,7 +157,7 @@ class SegmentSection:
         assert panel.parameters is not None
         before = panel.segmentation
         panel.parameters.segmentation = node
-        self._undo = (node, backup, before)
+        self._undo = (node, backup, before, labelmap_fingerprint(node, HEAD.segment_id))
         want_layer(node, panel.parameters.layerThickness)
         panel.tell("follow_up")  # makes it
         seconds = time.monotonic() - self._started
@@ -157,20 +170,31 @@ class SegmentSection:
 
     def _on_undo(self) -> None:
         """Take the last run back: the new node goes, or the segments before it come back."""
-        undo, self._undo = self._undo, None
-        panel = self._panel
+        panel, undo = self._panel, self._undo
         if undo is None:
             return
-        node, backup, before = undo
-        if node.GetScene() is not None:
+        node, backup, before, made = undo
+        there = present(node)
+        if there is not None and not self._is_as_made(there, made):
+            question = _("The head was edited since the run. Take the run and the edits back?")
+            if not ask(question):
+                return
+        self._undo = None
+        if there is not None:
             if backup is None:
                 node.GetScene().RemoveNode(node)
             else:
                 backup.restore()
         if panel.parameters is not None and backup is None:
-            panel.parameters.segmentation = before
+            panel.parameters.segmentation = present(before)
         panel.say(_("The last run was taken back."))
         panel.update()
+
+    def _is_as_made(self, node: Any, made: str) -> bool:
+        try:
+            return labelmap_fingerprint(node, HEAD.segment_id) == made
+        except SceneError:
+            return False  # the head was deleted
 
     def _on_model(self, index: int) -> None:
         if self._panel.parameters is not None and 0 <= index < len(self._models):

@@ -87,8 +87,12 @@ class PanelWorker:
         self.keep_warm_s = keep_warm_s
         self.worker = Worker(QProcessTransport)
         self.runner = Runner(self.worker, self._later)
-        self._timer = qt.QTimer()
+        self._timer, self._soon = qt.QTimer(), qt.QTimer()
         self._timer.connect("timeout()", self._on_tick)
+        # One timer for all steps: Slicer's own singleShot keeps a timer for each.
+        self._soon.setSingleShot(True)
+        self._soon.connect("timeout()", self._on_soon)
+        self._step: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Have a process ready. Raises WorkerError if it cannot be started."""
@@ -98,13 +102,20 @@ class PanelWorker:
     def close(self) -> None:
         """End the process; a job that runs is cancelled."""
         self._timer.stop()
-        self.runner.cancel()
+        self._soon.stop()
+        self.runner.abort()
         self.worker.close()
         QProcessTransport.wait_for_the_dying()
 
     def _later(self, step: Callable[[], None]) -> None:
         self._timer.start(_TICK_MS)
-        qt.QTimer.singleShot(0, step)
+        self._step = step
+        self._soon.start(0)
+
+    def _on_soon(self) -> None:
+        step, self._step = self._step, None
+        if step is not None:
+            step()
 
     def _on_tick(self) -> None:
         self.worker.tick()

@@ -26,6 +26,8 @@ GRACE_S = 0.25
 SILENCE_S = 30.0
 #: Starting Python and importing NumPy from a cold disk, on a slow machine.
 START_S = 120.0
+#: An owner that has not looked for so long cannot blame the child.
+_OWNER_SLEPT_S = 5.0
 #: How much of what a worker complains about is kept for the log.
 _COMPLAINT_LINES = 40
 
@@ -82,7 +84,7 @@ class Worker:
         self._decoder = Decoder()
         self._pid = 0
         self._task: Task | None = None
-        self._last_sign = 0.0
+        self._last_sign = self._last_tick = 0.0
         self._cancelled_at: float | None = None
         self._complaints: deque[str] = deque(maxlen=_COMPLAINT_LINES)
         self._idle_since = time.monotonic()
@@ -121,7 +123,7 @@ class Worker:
         self.generation += 1
         self._decoder, self._pid = Decoder(), 0
         self._complaints.clear()
-        self._last_sign = self._idle_since = time.monotonic()
+        self._last_sign = self._idle_since = self._last_tick = time.monotonic()
         self._transport = self._make()
         try:
             self._transport.start(self)
@@ -154,6 +156,10 @@ class Worker:
         if self._transport is None:
             return
         now = time.monotonic()
+        if now - self._last_tick > _OWNER_SLEPT_S:
+            # The owner was blocked, or the computer slept: what the child said has yet to be read.
+            self._last_sign = now
+        self._last_tick = now
         if self._cancelled_at is not None and now - self._cancelled_at > self._grace_s:
             self._end()
             self._finish("cancelled", Cancelled("Cancelled by the user."))

@@ -82,6 +82,11 @@ class Runner:
         self._is_cancelled = True
         self._worker.cancel()
 
+    def abort(self) -> None:
+        """Let go of the job at once, for the end of the application: nothing runs after this."""
+        if self._job is not None:
+            self._end(Cancelled("The window was closed."))
+
     def _step(self) -> None:
         """The next piece of handing over, or the task itself."""
         job, steps = self._job, self._steps

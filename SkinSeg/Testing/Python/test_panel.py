@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -147,7 +148,8 @@ def test_clicking_segments(panel):
     click(panel, panel.ui.segmentButton)
     (node,) = segmentations()
     assert panel._parameterNode.segmentation is node
-    assert node.GetSegmentation().GetSegmentIDs() == ("Head",)  # the layer follows by itself
+    assert node.GetSegmentation().GetSegmentIDs() == ("Head", "Skin")
+    assert mrml.segment_labelmap(node, "Skin")[0].size == 0  # the layer follows by itself
     assert "mL in" in panel.ui.resultLabel.text
     assert "skin-ct-head" in panel.ui.resultLabel.text
     assert panel.ui.segmentButton.text == "Segment skin"
@@ -191,6 +193,75 @@ def test_the_layer_follows_the_head_and_leaves_the_users_own_alone(panel):
     assert node.GetSegmentation().GetSegmentIDs() == ("Head",)
 
 
+def test_undo_in_the_editor_does_not_lose_the_layer(panel):
+    from mrml_makers import EAR, erase
+
+    volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    (node,) = segmentations()
+    panel.ui.editCollapsibleButton.collapsed = False
+    editor = panel.panel.sections[3]._editor._object
+    editor.logic.SaveStateForUndo()  # a stroke before the layer is there
+    settle_all(panel)
+    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
+    editor.undo()
+    settle_all(panel)
+    assert shown(node, "Skin")[:, 0].min() < EAR[0] - 3  # with its ear again
+
+
+def test_another_volume_shows_its_own_result_and_never_anothers(panel):
+    first = volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    (one,) = segmentations()
+    second = volume_node(small_scan())
+    panel._parameterNode.inputVolume = second
+    assert panel.panel.segmentation is None
+    assert not panel.ui.exportButton.enabled
+    click(panel, panel.ui.segmentButton)
+    (two,) = (node for node in segmentations() if node is not one)
+    panel._parameterNode.inputVolume = first
+    assert panel._parameterNode.segmentation is one
+    assert panel.ui.exportButton.enabled
+    panel._parameterNode.segmentation = two  # chosen by hand
+    assert not panel.ui.exportButton.enabled
+    assert "of another volume" in panel.ui.reviewLabel.text
+
+
+def test_taking_a_run_back_asks_where_the_head_was_edited(panel, monkeypatch):
+    from mrml_makers import EAR, erase
+
+    asked = []
+    util = mrml.ensure_host().util
+    monkeypatch.setattr(util, "confirmYesNoDisplay", lambda *a, **k: asked.append(a) and False)
+    volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    (node,) = segmentations()
+    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
+    panel.ui.undoRunButton.click()
+    assert len(asked) == 1
+    assert segmentations() == [node]
+    assert panel.ui.undoRunButton.visible
+
+
+def test_nothing_is_taken_back_into_the_next_scene(panel, empty_scene):
+    volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    empty_scene.Clear()
+    assert not panel.ui.undoRunButton.visible
+
+
+def test_a_scan_of_other_grey_values(panel):
+    scan = small_scan()
+    scan.voxels[...] = (scan.voxels.astype(np.int32) * 15 + 15000).astype(np.int16)
+    volume_node(scan)
+    pump(lambda: panel.ui.warningsLabel.text)
+    level = panel._parameterNode.level
+    assert 0 < level < 15600
+    assert panel.ui.levelSlider.minimum < level < panel.ui.levelSlider.maximum
+    click(panel, panel.ui.segmentButton)
+    assert len(segmentations()) == 1
+
+
 def test_two_runs_give_two_results_and_overwrite_nothing(panel):
     volume_node(small_scan())
     click(panel, panel.ui.segmentButton)
@@ -222,6 +293,7 @@ def test_segments_are_only_replaced_after_asking(panel, monkeypatch, answer):
         settle_all(panel)
         panel.ui.undoRunButton.click()
         assert np.array_equal(mrml.segment_labelmap(node, "Head")[0], first_labelmap())
+        assert json.loads(node.GetAttribute("SkinSeg.Origin"))["level_hu"] == -480
 
 
 def first_labelmap():

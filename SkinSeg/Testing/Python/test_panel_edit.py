@@ -174,6 +174,7 @@ def test_both_brushes_change_only_tissue(brush, mode):
     assert parameter.GetSourceVolumeIntensityMask()
     assert parameter.GetSourceVolumeIntensityMaskRange() == (-480.0, 40.0)
     before, tissue = on_scan(node), small_scan().voxels >= -480
+    skin = mrml.segment_labelmap(node, "Skin")[0]
     if mode == "Add":
         paint([20, -80, -80], [80, 80, 80], "Remove")
         cut = on_scan(node)
@@ -184,6 +185,7 @@ def test_both_brushes_change_only_tissue(brush, mode):
         assert np.count_nonzero(on_scan(node)) < np.count_nonzero(before)
     changed = on_scan(node) != before
     assert not changed[~tissue].any()
+    assert np.array_equal(mrml.segment_labelmap(node, "Skin")[0], skin)  # the other is left alone
     if mode == "Add":
         assert not changed.any()  # what was erased is tissue, all of it is back, and no air
 
@@ -215,6 +217,46 @@ def test_the_range_is_kept_for_each_effect(brush):
     assert parameter.GetSourceVolumeIntensityMaskRange() == (-200.0, 30.0)
     editor.setActiveEffectByName("Erase")
     assert not parameter.GetSourceVolumeIntensityMask()
+
+
+def test_the_range_of_threshold_is_for_the_brush_and_scissors_cut_air_too(brush):
+    _panel, _node, editor, _paint, _slicer = brush
+    parameter = editor.mrmlSegmentEditorNode()
+    editor.setActiveEffectByName("Threshold")
+    parameter.SetSourceVolumeIntensityMask(True)  # as "Use for masking" does
+    parameter.SetSourceVolumeIntensityMaskRange(-100.0, 20.0)
+    editor.setActiveEffectByName("Paint")
+    assert parameter.GetSourceVolumeIntensityMaskRange() == (-100.0, 20.0)
+    editor.setActiveEffectByName("Scissors")
+    assert not parameter.GetSourceVolumeIntensityMask()
+
+
+def test_the_editor_follows_the_next_run(brush):
+    panel, node, editor, _paint, _slicer = brush
+    click(panel, panel.ui.segmentButton)
+    assert panel.panel.segmentation is not node
+    assert editor.segmentationNode() is panel.panel.segmentation
+    panel.ui.undoRunButton.click()
+    assert editor.segmentationNode() is node
+
+
+def test_the_brush_is_put_down_while_a_job_runs(brush):
+    panel, _node, editor, _paint, _slicer = brush
+    panel.ui.segmentButton.click()
+    assert editor.mrmlSegmentEditorNode().GetActiveEffectName() in ("", None)
+    assert not editor._object._shortcuts
+    settle(panel)
+    assert editor._object._shortcuts
+
+
+def test_the_level_is_kept_when_coming_back(brush):
+    panel, _node, _editor, _paint, _slicer = brush
+    panel.ui.levelSlider.value = -300
+    panel.exit()
+    panel.enter()
+    pump(lambda: panel.panel.running == "")
+    panel.panel.update()
+    assert panel.ui.levelSlider.value == -300
 
 
 def test_the_level_moves_the_range_and_draws_its_outline(brush):
@@ -274,8 +316,6 @@ def test_closing_the_scene_lets_go_of_the_editor(brush, empty_scene):
     assert editor.segmentationNode() is None
     volume_node(small_scan())
     click(panel, panel.ui.segmentButton)
-    panel.ui.editCollapsibleButton.collapsed = True
-    panel.ui.editCollapsibleButton.collapsed = False
     assert editor.segmentationNode() is segmentations()[0]
 
 

@@ -64,7 +64,8 @@ def test_one_click_writes_what_is_shown(done, tmp_path, asked):
     assert points[:, 0].max() == pytest.approx(-surface.points[:, 0].min(), abs=1e-3)  # LPS
     assert asked["questions"] == []
     text = panel.ui.exportLabel.text
-    assert f"{count} triangles, closed" in text
+    assert f"{count} triangles" in text
+    assert "The surface is closed." in text
     assert "shows a face" in text
     (model,) = drawn()
     low, high = model.GetPolyData().GetBounds()[:2]
@@ -117,6 +118,7 @@ def test_every_format(done, tmp_path, index):
         assert found.bytes == pytest.approx(path.stat().st_size, rel=0.35)
     if suffix in (".3mf", ".glb"):
         assert "does not read" in panel.ui.exportLabel.text
+        assert "went wrong" not in panel.ui.exportLabel.text
         assert drawn() == []
     else:
         assert len(drawn()) == 1
@@ -130,9 +132,9 @@ def test_layer_detail_smoothing_space_scale_and_cut(done, tmp_path, asked):
     ui.thicknessSlider.value = 8.0
     ui.spaceSelector.currentIndex = 1
     click(panel, ui.exportButton)
-    layer = read_mesh(tmp_path / "Skin.stl")
+    layer = read_mesh(tmp_path / "Skin of Head.stl")
     assert 0 < layer.volume_ml < 0.9 * whole.volume_ml
-    points, *_rest = read_points(tmp_path / "Skin.stl")
+    points, *_rest = read_points(tmp_path / "Skin of Head.stl")
     assert points[:, 0].min() == pytest.approx(whole.points[:, 0].min(), abs=1.0)  # RAS
     ui.shapeSelector.currentIndex = 0
     assert not ui.thicknessSlider.enabled
