@@ -191,7 +191,8 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = parameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.panel.update)
+            node = self._parameterNode.parameterNode
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.panel.update)
             self._selecting = True
             self.ui.parameterSetSelector.setCurrentNode(self._parameterNode.parameterNode)
             self._selecting = False
