@@ -47,6 +47,8 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
+        self._wanted: dict[QtCore.QObject, bool] = {}
+        self._working = False
         self.setCheckable(True)
         self.setChecked(True)
         self._header = self.fontMetrics().height() + 10
@@ -54,20 +56,31 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
         self.toggled.connect(self._on_toggled)
 
     def _on_toggled(self, checked: bool) -> None:
+        self._working = True
         for child in self.children():
             if isinstance(child, QtWidgets.QWidget):
-                child.setVisible(checked)
+                if not checked:
+                    child.installEventFilter(self)
+                    self._wanted[child] = child.isVisibleTo(self)
+                child.setVisible(checked and self._wanted.get(child, True))
+        self._working = False
         self.contentsCollapsed.emit(not checked)
+
+    def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
+        """What is shown or hidden while the button is collapsed stays hidden, and is remembered."""
+        kinds = QtCore.QEvent.Type
+        if not self._working and not self.isChecked():
+            if event.type() in (kinds.ShowToParent, kinds.HideToParent):
+                self._wanted[child] = event.type() == kinds.ShowToParent
+            if event.type() == kinds.ShowToParent:
+                self._working = True
+                child.setVisible(False)
+                self._working = False
+        return super().eventFilter(child, event)
 
     collapsed = QtCore.Property(
         bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value)
     )
-
-    def childEvent(self, event: QtCore.QChildEvent) -> None:
-        """What is put into a collapsed button later is hidden too."""
-        super().childEvent(event)
-        if event.added() and not self.isChecked() and event.child().isWidgetType():
-            event.child().setVisible(False)
 
     def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() < self._header
