@@ -48,6 +48,7 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._wanted: dict[QtCore.QObject, bool] = {}
+        self._hidden: set[QtCore.QObject] = set()
         self._working = False
         self.setCheckable(True)
         self.setChecked(True)
@@ -56,15 +57,28 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
         self.toggled.connect(self._on_toggled)
 
     def _on_toggled(self, checked: bool) -> None:
+        self._show_children(checked)
+        self.contentsCollapsed.emit(not checked)
+
+    def showEvent(self, event: QtGui.QShowEvent) -> None:
+        """A file of Designer collapses a section before it puts anything into it."""
+        super().showEvent(event)
+        if not self.isChecked():
+            self._show_children(False)
+
+    def _show_children(self, shown: bool) -> None:
         self._working = True
         for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
-                if not checked:
-                    child.installEventFilter(self)
-                    self._wanted[child] = child.isVisibleTo(self)
-                child.setVisible(checked and self._wanted.get(child, True))
+            if not isinstance(child, QtWidgets.QWidget):
+                continue
+            if not shown and child not in self._hidden:
+                child.installEventFilter(self)
+                self._hidden.add(child)
+                self._wanted[child] = child.isVisibleTo(self)
+            elif shown:
+                self._hidden.discard(child)
+            child.setVisible(shown and self._wanted.get(child, True))
         self._working = False
-        self.contentsCollapsed.emit(not checked)
 
     def eventFilter(self, child: QtCore.QObject, event: QtCore.QEvent) -> bool:
         """What is shown or hidden while the button is collapsed stays hidden, and is remembered."""
