@@ -105,6 +105,10 @@ def pseudonyms(chosen: argparse.Namespace) -> Pseudonyms | None:
         if chosen.new_key:
             raise PrivacyError("--new-key needs --key, the file to make.")
         return None
+    if chosen.key.resolve().is_relative_to(chosen.output.resolve()):
+        raise PrivacyError("The key must not lie in the folder that is shared. Choose another.")
+    if chosen.new_key and getattr(chosen, "dry_run", False):
+        return None  # nothing is written, the key neither
     return Pseudonyms(make_key(chosen.key) if chosen.new_key else load_key(chosen.key))
 
 

@@ -35,6 +35,10 @@ from .volumes import clean_volume
 
 #: Makes the mask of a scan.
 MaskOf = Callable[[CTVolume, Progress], SkinMask]
+_OF_THE_OLD_PIXELS = (
+    *("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries"),
+    *("LargestPixelValueInSeries", "IconImageSequence", "FloatPixelData", "DoubleFloatPixelData"),
+)
 VISUAL = "CleanRecognizableVisualFeaturesOption"
 _READ, _SEGMENT, _FACE, _WRITE = 0.15, 0.4, 0.15, 0.3
 
@@ -137,6 +141,8 @@ def _write_series(
     for number, frame in enumerate(frames):
         progress.update(number / len(frames))
         dataset = read_dataset(frame.path)
+        if job.objects is not None:
+            _check_pixels(job.objects, dataset)  # first: it may black out text
         before = frames_of(dataset)[0]
         region = cut.region(frame_matrix(frame), before * frame.slope + frame.intercept)
         after = before.copy()
@@ -161,12 +167,20 @@ def _as_content(job: DefaceJob, dataset: Any) -> bytes:
     if job.objects is None:
         return as_file(dataset)
     try:
-        job.objects.check_pixels(dataset)
         return job.objects.clean(dataset, job.objects.subject(dataset))
     except Refused as reason:
-        raise PrivacyError(
-            f"The scan cannot be de-identified: {reason}. Nothing was written."
-        ) from reason
+        raise _refused(reason) from reason
+
+
+def _check_pixels(objects: ObjectDeidentifier, dataset: Any) -> None:
+    try:
+        objects.check_pixels(dataset)
+    except Refused as reason:
+        raise _refused(reason) from reason
+
+
+def _refused(reason: Refused) -> PrivacyError:
+    return PrivacyError(f"The scan cannot be de-identified: {reason}. Nothing was written.")
 
 
 def frame_matrix(frame: Frame) -> NDArray[np.float64]:
@@ -194,9 +208,13 @@ def _derived(dataset: Any, new: Callable[[str], str]) -> None:
     dataset.ImageType = ["DERIVED", *kinds[1:]]
     dataset.RecognizableVisualFeatures = "NO"
     dataset.DerivationDescription = "Face removed"
-    for name in ("SmallestImagePixelValue", "LargestImagePixelValue"):
+    for name in _OF_THE_OLD_PIXELS:
         if name in dataset:
             delattr(dataset, name)
+    for tag in list(dataset.keys()):  # pictures of the face may lie in any of these
+        group = int(tag) >> 16
+        if group % 2 or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
+            del dataset[tag]
 
 
 def _write_volume(
@@ -276,8 +294,9 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
             progress.finish()
         return 1
     paths = sorted(source.glob("*.dcm"))
-    found = {str(read_dataset(path, stop_before_pixels=True).SOPInstanceUID) for path in paths}
-    if not paths or not kept.pieces.keys() <= found:
+    headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
+    found = {str(header.get("SOPInstanceUID", "")) for header in headers}
+    if not paths or kept.pieces.keys() != found:
         raise _other_scan()
     with progress.stage("Restore", 1.0), _made(target), replacing_together() as files:
         names = random_pseudonyms()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import OutputError, PrivacyError, Progress, replacing
+from ..core import (
+    Cancelled,
+    OutputError,
+    PrivacyError,
+    Progress,
+    SkinSegError,
+    failure_text,
+    header_texts_unsaid,
+    replacing,
+)
 from ..scan.archive import looks_like_dicom, unpacked
 from ..scan.dicom_files import files_below
 from ..scan.images import image_suffix
@@ -19,6 +29,8 @@ from .profile import EDITION, Action, DeidentifyOptions
 from .pseudonyms import Pseudonyms, random_pseudonyms
 from .table import LinkTable
 from .volumes import clean_sidecar, clean_volume
+
+_log = logging.getLogger("SkinSeg.privacy")
 
 
 @dataclass
@@ -130,21 +142,28 @@ class _Run:
     def one(self, path: Path) -> None:
         """One file; what cannot be de-identified is counted, with the reason."""
         try:
-            suffix = image_suffix(path)
-            if suffix is not None:
-                self._volume(path, suffix)
-                return
-            content = path.read_bytes()
-            if looks_like_dicom(content[:132]):
-                self._dicom(content)
-            elif path.suffix.lower() == ".json" and image_beside(path) is not None:
-                return  # comes with its volume
-            else:
-                raise Refused("not an image file that is known")
+            with header_texts_unsaid():
+                self._one(path)
         except OSError as error:
             self.result.refused[f"cannot be read ({error.strerror})"] += 1
         except Refused as reason:
             self.result.refused[str(reason)] += 1
+        except (SkinSegError, Cancelled):
+            raise
+        except Exception as error:  # no file may stop the others
+            _log.error("A file cannot be de-identified: %s", failure_text(error))
+            self.result.refused[DAMAGED] += 1
+
+    def _one(self, path: Path) -> None:
+        suffix = image_suffix(path)
+        if suffix is not None:
+            self._volume(path, suffix)
+            return
+        content = path.read_bytes()
+        if looks_like_dicom(content[:132]):
+            self._dicom(content)
+        elif path.suffix.lower() != ".json" or image_beside(path) is None:
+            raise Refused("not an image file that is known")  # the others come with their volume
 
     def _dicom(self, content: bytes) -> None:
         objects = self.objects
@@ -181,14 +200,16 @@ class _Run:
         except PrivacyError as error:
             raise Refused(str(error)) from error
         number = self.objects.pseudonyms.digest("volume", content).hex()[:16]
-        self._put(Path(f"volume-{number}{ending}"), content)
-        self.objects.tally[f"{ending} header", Action.REWRITE] += 1
         beside = path.with_name(path.name[: -len(suffix)] + ".json")
+        kept = None
         if beside.is_file():
             try:
                 kept = clean_sidecar(beside.read_bytes())
             except PrivacyError as error:
                 raise Refused(str(error)) from error
+        self._put(Path(f"volume-{number}{ending}"), content)
+        self.objects.tally[f"{ending} header", Action.REWRITE] += 1
+        if kept is not None:
             self._put(Path(f"volume-{number}.json"), kept)
 
     def _taken(self, place: Path) -> bool:

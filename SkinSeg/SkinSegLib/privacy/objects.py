@@ -41,6 +41,7 @@ _OTHER = "another kind of object than a CT, MR or PET image"
 BURNED_IN = "text burned into the pixels (--burned-in blackout, or accept after looking)"
 UNDECODED = "pixels that nothing here can decompress, so they cannot be looked at"
 DAMAGED = "damaged"
+_COLOUR = "colour pictures, in which text is not looked for"
 IN_CODE = "the compressed pixels carry an identifier of the patient"
 
 _SEAL, _BLANK = "Seal ", "0" * 32
@@ -103,8 +104,11 @@ class ObjectDeidentifier:
             trim(dataset)
             clear_unused_bits(dataset)
             frames = frames_of(dataset)
+            colours = int(dataset.get("SamplesPerPixel") or 1)
         except Exception as error:  # decoders raise whatever they like
             raise Refused(UNDECODED) from error
+        if colours != 1:
+            raise Refused(_COLOUR)
         if choice == "accept":
             return
         found = [find_text(frame) for frame in frames] if frames.ndim == 3 else [[]]

@@ -41,6 +41,23 @@ _NOT_EMPTY = frozenset({0x00081110})
 _NEVER_KEPT = frozenset({"PN", "DA", "DT", "UR"})
 
 
+#: Attributes that the table does not name, and that name a person, a day, a place, an order or a
+#: server all the same: birth and death by another calendar, order numbers, free text of
+#: presentations and reports, the network's address of a clock; issuers and facilities; encrypted
+#: originals; sounds and curves beside the image.
+_REMOVED_TOO = frozenset(
+    {
+        *(0x00100033, 0x00100034, 0x00100035, 0x00181803, 0x0040A160, 0x00400400, 0x00400440),
+        *(0x00401006, 0x00401007, 0x00402006, 0x00402007, 0x00420010, 0x00402001),
+        *(0x00080051, 0x00100024, 0x00100026, 0x00100027, 0x00321031, 0x00400026, 0x00400027),
+        *(0x00400031, 0x00400032, 0x00400033, 0x00400035, 0x00400036, 0x00400039, 0x0040003A),
+        *(0x04000500, 0x04000510, 0x04000520, 0x54000100, 0x54001010),
+    }
+)
+#: Keywords of UIDs that name a kind of thing, not a thing; these stay.
+_KINDS_OF_UID = ("SOPClass", "TransferSyntax", "CodingScheme", "ContextUID", "MappingResource")
+
+
 class Action(StrEnum):
     """What is done to an attribute; the value is what reports show."""
 
@@ -154,10 +171,12 @@ class Profile:
         return None
 
     def _unlisted(self, tag: int, vr: str) -> Action:
-        from pydicom.datadict import dictionary_has_tag
+        from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 
-        if vr in _NEVER_KEPT or not dictionary_has_tag(tag):
+        if vr in _NEVER_KEPT or tag in _REMOVED_TOO or not dictionary_has_tag(tag):
             return Action.REMOVE
+        if vr == "UI" and not any(kind in keyword_for_tag(tag) for kind in _KINDS_OF_UID):
+            return Action.UID
         return Action.DESCEND if vr == "SQ" else Action.KEEP
 
 

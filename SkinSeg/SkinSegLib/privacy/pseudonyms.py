@@ -16,8 +16,8 @@ from ..core import PrivacyError, replacing
 
 #: Bytes of a key, and characters of a pseudonym after its letter: 100 bits, no two alike by chance.
 KEY_BYTES, _LENGTH = 32, 20
-#: UIDs below this root are the standard's own and name no one (PS3.5, 9).
-_STANDARD_ROOT = "1.2.840.10008."
+#: Root of the context groups (PS3.16), of which the dictionary has not all.
+_CONTEXT_GROUPS = "1.2.840.10008.6.1."
 #: Dates go back by 1 to this many days; not forward, which would make days to come.
 MAX_SHIFT_DAYS = 3650
 
@@ -60,7 +60,7 @@ class Pseudonyms:
         The standard's own UIDs, and no UID, stay as they are.
         """
         text = str(uid).strip("\0 ")
-        if not text or text.startswith(_STANDARD_ROOT):
+        if not text or _is_standard(text):
             return text
         found = bytearray(self.digest("uid", text.encode())[:16])
         found[6] = (found[6] & 0x0F) | 0x80  # a UUID of version 8 (RFC 9562), as B.2 wants a UUID
@@ -71,6 +71,13 @@ class Pseudonyms:
         """Days to add to a patient's dates, -3650 to -1."""
         found = self.digest("shift", _settled(identifier).encode())
         return -1 - int.from_bytes(found[:8], "big") % MAX_SHIFT_DAYS
+
+
+def _is_standard(uid: str) -> bool:
+    """Whether the standard itself gave a UID its meaning: anybody can begin one with its root."""
+    from pydicom.uid import UID_dictionary
+
+    return uid in UID_dictionary or uid.startswith(_CONTEXT_GROUPS)
 
 
 def random_pseudonyms() -> Pseudonyms:

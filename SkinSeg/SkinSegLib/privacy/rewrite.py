@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,20 @@ DUMMIES: dict[str, Any] = {
     **dict.fromkeys(("FD", "FL"), 0.0),
     **dict.fromkeys(("SL", "SS", "SV", "UL", "US", "UV"), 0),
 }
-_FREE_TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "UN", "OB"})
+#: In which what identifies the patient is looked for, as text or as bytes.
+_TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "CS", "AE", "AS", "DS", "IS", "TM"})
+_BYTES = frozenset({"UN", "OB", "OW"})
+#: What a value of its kind looks like (PS3.5, 6.2); files are lax about codes, so these are too.
+_GRAMMAR = {
+    "DS": re.compile(r"[0-9eE+. -]*"),
+    "IS": re.compile(r"[0-9+. -]*"),
+    "AS": re.compile(r"(\d{1,3}[DWMY]?)?"),
+    "TM": re.compile(r"[0-9.:]*"),
+    "CS": re.compile(r"[A-Za-z0-9 _./+-]{0,16}"),
+}
+_ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
+_CHARACTER_SET = 0x00080005
+_CHARACTER_SETS = re.compile(r"ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK|")
 _PIXELS = 0x7FE0
 _AGE = 0x00101010
 #: Whose values are looked for in the text that the profile keeps.
@@ -36,9 +50,12 @@ _IDENTIFYING = (
     "OtherPatientNames",
     "AccessionNumber",
     "OtherPatientIDs",
+    "PatientBirthName",
+    "PatientMotherBirthName",
 )
-#: Shorter ones would be found in many an innocent word.
-_SHORTEST = 4
+#: Shorter ones would be found in many an innocent word; in Chinese, Japanese and Korean two say a
+#: name.
+_SHORTEST, _SHORTEST_CJK = 4, 2
 
 
 @dataclass(frozen=True)
@@ -57,14 +74,25 @@ def subject_of(dataset: Any, pseudonyms: Pseudonyms) -> Subject:
     if not identifier:
         identifier = f"study {dataset.get('StudyInstanceUID', '')}"
     words: set[str] = set()
-    for name in _IDENTIFYING:
-        if name in dataset:
-            words |= set(re.split(r"[\^=\\,;\s]+", str(dataset[name].value).lower()))
+    for item in [dataset, *(dataset.get("OtherPatientIDsSequence") or ())]:
+        for name in _IDENTIFYING:
+            if name in item:
+                words |= set(re.split(r"[\W_]+", plain(str(item[name].value))))
     return Subject(
         pseudonyms.patient(identifier),
         pseudonyms.shift_days(identifier),
-        frozenset(word for word in words if len(word) >= _SHORTEST and not word.isspace()),
+        frozenset(word for word in words if len(word) >= _shortest(word)),
     )
+
+
+def plain(text: str) -> str:
+    """Text without accents and cases, so that one way to write a name finds another."""
+    apart = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in apart if not unicodedata.combining(c)).casefold()
+
+
+def _shortest(word: str) -> int:
+    return _SHORTEST_CJK if any(ord(c) >= 0x1100 for c in word) else _SHORTEST
 
 
 @dataclass
@@ -80,8 +108,13 @@ class Rewriter:
         for tag in list(dataset.keys()):
             vr = _vr(dataset, tag)
             action = self.profile.action(int(tag), vr)
-            if action is Action.KEEP and vr != "SQ" and _is_sequence(int(tag)):
-                action = Action.REMOVE  # items disguised as bytes would not be looked into
+            kept = action in (Action.KEEP, Action.SHIFT, Action.DESCEND)
+            if kept and not _fits(int(tag), vr):
+                action = Action.REMOVE  # in disguise it would not be looked into
+            elif action is Action.KEEP and vr == "SQ":
+                action = Action.DESCEND
+                for item in dataset[tag].value:
+                    self.apply(item, subject)
             elif action is Action.KEEP:
                 action = self._kept(dataset, tag, vr, subject)
             elif action is Action.DESCEND and vr == "SQ":
@@ -97,10 +130,22 @@ class Rewriter:
         """Text that the profile keeps is still replaced if it repeats who the patient is."""
         if int(tag) == _AGE:
             return Action.CLEAN
-        if vr not in _FREE_TEXT or int(tag) >> 16 == _PIXELS or not subject.tokens:
+        if int(tag) >> 16 == _PIXELS:
             return Action.KEEP
-        text = str(dataset[tag].value).lower()
-        return Action.DUMMY if any(token in text for token in subject.tokens) else Action.KEEP
+        if vr in _BYTES:
+            content = dataset[tag].value
+            content = content if isinstance(content, bytes) else str(content).encode()
+            return Action.DUMMY if _holds(content, subject.tokens) else Action.KEEP
+        if vr not in _TEXT:
+            return Action.KEEP
+        values = _texts(dataset, tag)
+        grammar = _CHARACTER_SETS if int(tag) == _CHARACTER_SET else _GRAMMAR.get(vr)
+        if grammar is not None and not all(grammar.fullmatch(value) for value in values):
+            return Action.REMOVE
+        text = plain("\\".join(values))
+        if not any(token in text for token in subject.tokens):
+            return Action.KEEP
+        return Action.DUMMY if vr not in _GRAMMAR else Action.REMOVE
 
     def _change(self, dataset: Any, tag: Any, vr: str, action: Action, subject: Subject) -> Action:
         """Do it; returns what was done in the end."""
@@ -216,10 +261,31 @@ def _vr(dataset: Any, tag: Any) -> str:
     return vr
 
 
-def _is_sequence(tag: int) -> bool:
+def _fits(tag: int, vr: str) -> bool:
+    """Whether the file says of an attribute what the standard does: a sequence may hide as bytes, a
+    name as a number."""
     from pydicom.datadict import dictionary_has_tag, dictionary_VR
 
-    return bool(dictionary_has_tag(tag)) and dictionary_VR(tag) == "SQ"
+    return not dictionary_has_tag(tag) or vr in str(dictionary_VR(tag)).split(" or ")
+
+
+def _texts(dataset: Any, tag: Any) -> list[str]:
+    """The values of an attribute as they stand in the file, not converted to numbers."""
+    raw = dataset.get_item(tag)
+    value = raw.value
+    if isinstance(value, bytes) and str(raw.VR) in _GRAMMAR:
+        return [part.strip("\0 ") for part in value.decode("latin-1").split("\\")]
+    value = dataset[tag].value
+    several = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
+    return [str(one).strip("\0 ") for one in (value if several else [value]) if one is not None]
+
+
+def _holds(content: bytes, tokens: frozenset[str]) -> bool:
+    """Whether bytes hold what identifies a patient, in one of the usual encodings."""
+    found = [content.decode(name, errors="ignore") for name in _ENCODINGS]
+    # UTF-16 may begin at either byte.
+    found += [content[1:].decode(name, errors="ignore") for name in _ENCODINGS[2:]]
+    return any(token in plain(text) for text in found for token in tokens)
 
 
 def _name(tag: int) -> str:

@@ -93,7 +93,15 @@ def clean_volume(path: Path, suffix: str) -> tuple[bytes, str]:
             return _nrrd(path), ".nrrd"
         if suffix == ".mha":
             return _metaimage(path.read_bytes()), suffix
-    except (OSError, EOFError, KeyError, ValueError, struct.error, zlib.error) as error:
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        OverflowError,
+        struct.error,
+        zlib.error,
+    ) as error:
         raise PrivacyError("damaged") from error
     raise PrivacyError("volume with its voxels in another file")
 
@@ -102,8 +110,10 @@ def clean_sidecar(content: bytes) -> bytes:
     """A JSON sidecar with the numbers that may stay. Raises PrivacyError if it is no JSON."""
     try:
         found = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PrivacyError("damaged") from error
+    if not isinstance(found, dict):
+        raise PrivacyError("damaged")
     kept = {name: value for name, value in found.items() if name in _JSON and _numeric(value)}
     return (json.dumps(kept, indent=2, sort_keys=True) + "\n").encode()
 

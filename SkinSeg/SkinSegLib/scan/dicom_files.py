@@ -17,11 +17,15 @@ from .dicom_header import (
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and its subfolders, in a fixed order; links to folders not followed."""
+    """All files in a folder and its subfolders, in a fixed order; links to folders not followed.
+
+    Without what is no file: a pipe would be waited for without end.
+    """
     result = []
     for root, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
-        result += [Path(root) / name for name in sorted(names) if not name.startswith(".")]
+        paths = (Path(root) / name for name in sorted(names) if not name.startswith("."))
+        result += [path for path in paths if path.is_file()]
     return result
 
 
