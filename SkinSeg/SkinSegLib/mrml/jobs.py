@@ -21,7 +21,7 @@ from .job import add_result, scene_options
 from .keepers import is_ours, labelmap_fingerprint
 from .labelmaps import segment_labelmap
 from .rebuild import remembered_level, scan_of, to_world
-from .segments import HEAD, set_labelmap
+from .segments import HEAD, SegmentsBackup, set_labelmap
 from .surfaces import restore_surface, set_surfaces, world_surface
 from .volumes import is_regular
 
@@ -133,7 +133,9 @@ class SegmentJob(ScanJob):
     ) -> None:
         super().__init__(volume)
         self._options, self._into = scene_options(options), into
-        if layer_later:
+        #: What a run into ``into`` replaced, once it is done.
+        self.backup: SegmentsBackup | None = None
+        if layer_later and is_regular(volume):  # below other transforms no layer can follow
             self._options = replace(self._options, layer_voxels=False, layer_mesh=False)
 
     def arguments(self) -> Mapping[str, Any]:
@@ -142,6 +144,8 @@ class SegmentJob(ScanJob):
     def finish(self, result: Mapping[str, Any]) -> tuple[Any, JobResult]:
         """The node and what was computed. Raises SceneError if the volume changed meanwhile."""
         found = get_result(result, self.folder)
+        if self._into is not None and self._into.GetScene() is not None:
+            self.backup = SegmentsBackup(self._into)
         return add_result(self.handed.placement, found, self._into), found
 
 

@@ -36,6 +36,7 @@ class LayerJob(SegmentSurfaceJob):
         super().__init__(segmentation, HEAD.segment_id, SurfaceOptions())
         self._layer_mm = float(segmentation.GetAttribute(WANTED))
         self._head: dict[str, Any] = {}
+        self._skin = ""
 
     @staticmethod
     def is_needed(segmentation: Any) -> bool:
@@ -55,13 +56,14 @@ class LayerJob(SegmentSurfaceJob):
             return False
         if not tag_of(skin, MADE_OF):  # empty from the start, or again after an undo
             return segment_labelmap(segmentation, SKIN.segment_id)[0].size == 0
-        if tag_of(skin, MADE_OF) == labelmap_fingerprint(segmentation, HEAD.segment_id):
+        if tag_of(skin, MADE_OF) == _voxels_of(segmentation, HEAD.segment_id):
             return False
-        return tag_of(skin, MADE) == labelmap_fingerprint(segmentation, SKIN.segment_id)
+        return tag_of(skin, MADE) == _voxels_of(segmentation, SKIN.segment_id)
 
     def prepare(self) -> Iterator[float]:
         """Hand over the scan, the head's voxels and its surface."""
         yield from super().prepare()
+        self._skin = _voxels_of(self._segmentation, SKIN.segment_id)
         mesh = world_surface(self._segmentation, HEAD.segment_id)
         self._head = put_mesh(mesh, self.folder, "head")
         yield 1.0
@@ -70,13 +72,23 @@ class LayerJob(SegmentSurfaceJob):
         return {**super().arguments(), "head": self._head, "layer_mm": self._layer_mm}
 
     def finish(self, result: Mapping[str, Any]) -> bool:
-        """Put it into the segmentation; False if the head was edited meanwhile, or is gone."""
+        """Put it into the segmentation; False if the head was edited meanwhile, or the layer was,
+        or one of them is gone."""
         if self._segmentation.GetScene() is None or not self.is_unchanged():
+            return False
+        if self._segmentation.GetSegmentation().GetSegment(SKIN.segment_id) is None:
+            return False
+        if _voxels_of(self._segmentation, SKIN.segment_id) != self._skin:
             return False
         self.handed.placement.check()
         shell = None if result["shell"] is None else get_mesh(result["shell"], self.folder)
         put_skin(self._segmentation, self.handed.placement, get(self.folder, "layer"), shell)
         skin = self._segmentation.GetSegmentation().GetSegment(SKIN.segment_id)
-        skin.SetTag(MADE_OF, self._fingerprint)
-        skin.SetTag(MADE, labelmap_fingerprint(self._segmentation, SKIN.segment_id))
+        skin.SetTag(MADE_OF, _voxels_of(self._segmentation, HEAD.segment_id))
+        skin.SetTag(MADE, _voxels_of(self._segmentation, SKIN.segment_id))
         return True
+
+
+def _voxels_of(segmentation: Any, segment_id: str) -> str:
+    """The hash of a segment's voxels, wherever they lie: hardening a transform is no edit."""
+    return labelmap_fingerprint(segmentation, segment_id).split()[0]

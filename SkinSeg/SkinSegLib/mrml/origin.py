@@ -8,6 +8,8 @@ from typing import Any
 
 from ..pipeline import JobResult
 from ..surface import Provenance
+from .keepers import labelmap_fingerprint
+from .segments import HEAD
 
 ATTRIBUTE = "SkinSeg.Origin"
 
@@ -15,7 +17,12 @@ ATTRIBUTE = "SkinSeg.Origin"
 def remember_origin(segmentation: Any, result: JobResult) -> None:
     """Keep engine, model and level of a run with its segmentation."""
     mask = result.mask
-    kept = {"engine": mask.engine, "model": dict(mask.model), "level_hu": mask.level_hu}
+    kept = {
+        "engine": mask.engine,
+        "model": dict(mask.model),
+        "level_hu": mask.level_hu,
+        "head": _voxels_of_head(segmentation),
+    }
     segmentation.SetAttribute(ATTRIBUTE, json.dumps(kept))
 
 
@@ -26,5 +33,10 @@ def record_of(segmentation: Any, versions: dict[str, str], options: dict[str, An
     """
     text = segmentation.GetAttribute(ATTRIBUTE)
     kept = json.loads(text) if text else {"engine": "unknown", "model": {}, "level_hu": None}
-    given = {"level_hu": kept["level_hu"], **options}
+    edited = kept.get("head") != _voxels_of_head(segmentation)
+    given = {"level_hu": kept["level_hu"], "edited_by_hand": edited, **options}
     return asdict(Provenance(kept["engine"], versions, kept["model"], given))
+
+
+def _voxels_of_head(segmentation: Any) -> str:
+    return labelmap_fingerprint(segmentation, HEAD.segment_id).split()[0]

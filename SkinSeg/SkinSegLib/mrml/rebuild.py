@@ -67,10 +67,11 @@ def scan_of(segmentation: Any) -> Any:
 def results_of(volume: Any) -> list[Any]:
     """The segmentation nodes with a head that were made on a volume, the newest last."""
     nodes = ensure_host().util.getNodesByClass("vtkMRMLSegmentationNode")
-    return [node for node in nodes if scan_of(node) is volume and _has_head(node)]
+    return [node for node in nodes if scan_of(node) is volume and has_head(node)]
 
 
-def _has_head(segmentation: Any) -> bool:
+def has_head(segmentation: Any) -> bool:
+    """Whether there is a segment Head."""
     return segmentation.GetSegmentation().GetSegment(HEAD.segment_id) is not None
 
 

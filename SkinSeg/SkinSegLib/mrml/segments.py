@@ -140,19 +140,51 @@ def _replace_segments(
 def put_skin(node: Any, placed: Placement, skin: NDArray[np.uint8], mesh: SkinMesh | None) -> None:
     """Add the segment Skin, or replace it; where it is shown stays as the user has set it."""
     before = SegmentsBackup(node)
-    segmentation, is_new = node.GetSegmentation(), True
+    segmentation = node.GetSegmentation()
+    look = _Look(node, SKIN.segment_id)
     try:
-        if segmentation.GetSegment(SKIN.segment_id) is not None:
-            segmentation.RemoveSegment(SKIN.segment_id)
-            is_new = False
+        segmentation.RemoveSegment(SKIN.segment_id)
         _add_segment(node, SKIN, placed, skin)
         if mesh is not None:
             set_surfaces(node, {SKIN.segment_id: placed.into_node_space(mesh)})
-        if is_new:
-            _show_segment(node, SKIN, True)
+        look.restore()
     except BaseException:
         before.restore()
         raise
+
+
+class _Look:
+    """How a segment is shown, and its name and colour: Slicer forgets them with the segment."""
+
+    _PROPERTIES = (
+        *("SegmentVisibility", "SegmentVisibility3D", "SegmentVisibility2DFill"),
+        *("SegmentVisibility2DOutline", "SegmentOpacity3D", "SegmentOpacity2DFill"),
+        "SegmentOpacity2DOutline",
+    )
+
+    def __init__(self, node: Any, segment_id: str) -> None:
+        self._node, self._segment_id = node, segment_id
+        segment = node.GetSegmentation().GetSegment(segment_id)
+        self._known = segment is not None
+        if segment is None:
+            return
+        display = node.GetDisplayNode()
+        self._name, self._color = segment.GetName(), segment.GetColor()
+        self._values = {
+            name: getattr(display, f"Get{name}")(segment_id) for name in self._PROPERTIES
+        }
+
+    def restore(self) -> None:
+        """Show the segment of that ID that is there now as the one before; a new one as usual."""
+        if not self._known:
+            _show_segment(self._node, SKIN, True)
+            return
+        segment = self._node.GetSegmentation().GetSegment(self._segment_id)
+        segment.SetName(self._name)
+        segment.SetColor(*self._color)
+        display = self._node.GetDisplayNode()
+        for name, value in self._values.items():
+            getattr(display, f"Set{name}")(self._segment_id, value)
 
 
 class SegmentsBackup:
@@ -195,6 +227,9 @@ class SegmentsBackup:
             self._node.SetAttribute(name, value)
         if self._scan is not None and self._scan.GetScene() is not None:
             self._node.SetReferenceImageGeometryParameterFromVolumeNode(self._scan)
+        else:  # it must not be taken for the head of the scan of the run
+            role = self._node.GetReferenceImageGeometryReferenceRole()
+            self._node.SetNodeReferenceID(role, None)
         if self.has_segments:
             _show(self._node)
 
@@ -253,10 +288,13 @@ def _add_segment(
     node: Any, kind: SegmentKind, placed: Placement, voxels: NDArray[np.uint8] | None
 ) -> None:
     slicer = ensure_host()
+    from vtkmodules.vtkCommonCore import VTK_UNSIGNED_CHAR
     from vtkmodules.vtkCommonDataModel import vtkPolyData
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
     image = slicer.vtkOrientedImageData()
+    image.SetExtent(0, -1, 0, -1, 0, -1)
+    image.AllocateScalars(VTK_UNSIGNED_CHAR, 1)
     if voxels is not None:
         own = np.ascontiguousarray(placed.onto_node_grid(voxels), dtype=np.uint8)
         matrix = vtkMatrix4x4()

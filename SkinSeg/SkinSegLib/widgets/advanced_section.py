@@ -35,6 +35,7 @@ class AdvancedSection:
             self._panel.parameters.model in own_model_names()
         )
         ui.addModelButton.enabled = not busy
+        ui.parameterSetSelector.enabled = not busy
         ui.removeModelButton.enabled = own and not busy
         ui.removeModelButton.toolTip = (
             _("Delete the model that is selected above.")

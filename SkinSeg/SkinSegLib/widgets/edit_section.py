@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..mrml.jobs import MendJob, OutlineJob, RemeshJob
 from ..mrml.layers import LayerJob
 from ..mrml.outline import hide_level, show_level
 from ..mrml.rebuild import scan_of
-from .panel import Panel, failure_message
+from .panel import Panel, failure_message, show_text
 from .scan_section import ScanSection
 
 #: How long nothing must have been edited before our surface is made again.
@@ -133,7 +134,7 @@ class EditSection:
         self._watch(node)
         ready = node is not None and not panel.is_busy
         self._put_down_while_busy()
-        why = _("Segment a volume first.") if node is None else _("Wait until the job is done.")
+        why = panel.why_no_result() or _("Wait until the job is done.")
         tips = {
             ui.keepButton: _("Remove every part of the head that hangs together with nothing."),
             ui.fillButton: _("Fill all air that the head encloses."),
@@ -145,7 +146,7 @@ class EditSection:
         for button, tip in tips.items():
             button.enabled, button.toolTip = ready, tip if ready else why
         ui.editorFrame.enabled = ready
-        ui.editHintLabel.visible = node is None
+        show_text(ui.editHintLabel, panel.why_no_result())
         ui.levelSlider.enabled = ui.outlineBox.enabled = panel.volume is not None
         if scan.hu_range is not None and scan.level is not None:
             self._show_level(scan.level, scan.hu_range)
@@ -214,16 +215,22 @@ class EditSection:
         panel = self._panel
         if panel.closed or panel.volume is None or not panel.ui.outlineBox.checked:
             return
-        level = panel.ui.levelSlider.value
+        level, volume = panel.ui.levelSlider.value, panel.volume
 
         def done(mesh: Any) -> None:
-            if panel.ui.outlineBox.checked:
+            if panel.ui.outlineBox.checked and panel.volume is volume:
                 show_level(mesh)
                 if panel.ui.levelSlider.value != level:
                     self._slider.start(_SLIDER_MS)
 
         if not panel.run(OutlineJob(panel.volume, level), done):
             self._slider.start(2 * _SLIDER_MS)
+
+    def volume_changed(self) -> None:
+        """The outline was that of another volume."""
+        hide_level()
+        if self._panel.ui.outlineBox.checked:
+            self._slider.start(_SLIDER_MS)
 
     # After edits
 
@@ -232,6 +239,9 @@ class EditSection:
         if self._watched is not None and self._watched[0] is node:
             return
         self._unwatch()
+        if self._editor is not None:  # no stroke goes into the head of another scan
+            self.leave()
+            self._editor.setSegmentationNode(None)
         if node is None:
             return
         kind = slicer.vtkSegmentation
@@ -242,6 +252,7 @@ class EditSection:
         self._start_filler()
         if not self._panel.ui.editCollapsibleButton.collapsed and not self._panel.is_busy:
             self._connect_editor()
+        self._idle.start(0)  # what it lacks: a surface, the layer
 
     def _unwatch(self) -> None:
         if self._watched is not None:
@@ -306,7 +317,12 @@ class EditSection:
                 panel.note(said)
             self._idle.start(0 if put else IDLE_MS)
 
-        if not panel.run(job, done, cancelled=lambda: self._idle.start(IDLE_MS)):
+        def failed(error: Exception) -> None:
+            what = _("The surface or the layer could not be made again: {why}")
+            panel.note(what.format(why=failure_message(error)))
+
+        again = partial(self._idle.start, IDLE_MS)
+        if not panel.run(job, done, failed=failed, cancelled=again):
             self._idle.start(IDLE_MS)
 
     def _mend(self, how: str) -> None:
@@ -330,7 +346,8 @@ class EditSection:
             panel.say(failure_message(error))
             return
         self._editor.saveStateForUndo()
-        panel.run(MendJob(node, HEAD.segment_id, how, place, SMOOTH_MM), done)
+        stopped = partial(panel.say, _("Cancelled. Nothing was changed."))
+        panel.run(MendJob(node, HEAD.segment_id, how, place, SMOOTH_MM), done, cancelled=stopped)
 
     def close(self) -> None:
         self._slider.stop()

@@ -15,12 +15,14 @@ from ..mrml import HEAD, export_name
 from ..mrml.estimate import estimate
 from ..mrml.exporting import export_request
 from ..mrml.jobs import ExportJob
-from ..mrml.outline import READABLE, show_file
+from ..mrml.outline import READABLE, hide_file, show_file
 from .panel import Panel, ask, failure_message, show_text
 from .parameters import ExportShape, export_folder, remember_export_folder
 
 #: Before the name of the segment, so that a layer never replaces the solid head.
 _LAYER_PREFIX = "Skin of "
+#: Letters of a segment's name in a file's: systems take 255 bytes, and a letter may be four.
+_LONGEST = 50
 #: Slicer's name of the axial view.
 _SLICE = "Red"
 
@@ -45,7 +47,7 @@ class ExportSection:
         if panel.is_busy:
             button.enabled, button.toolTip = False, _("Wait until the job is done, or cancel it.")
         elif node is None:
-            button.enabled, button.toolTip = False, _("Segment a volume first.")
+            button.enabled, button.toolTip = False, panel.why_no_result()
         else:
             button.enabled = True
             button.toolTip = _("Write the surface to a file in the folder above.")
@@ -78,7 +80,8 @@ class ExportSection:
         try:
             path = self._path(node)
             question = _("{name} is there already. Replace it?").format(name=path.name)
-            if path.exists() and not ask(question):
+            there = path.exists() or path.with_name(path.name + ".json").exists()
+            if there and not ask(question):
                 return
             layer = parameters.exportShape == ExportShape.LAYER
             request = export_request(
@@ -97,9 +100,10 @@ class ExportSection:
             return
         panel.remember()
         self._say("")
+        hide_file()
         panel.run(
             job,
-            lambda found: self._done(path, found),
+            lambda found: self._done(node, request, found),
             failed=lambda error: self._say(failure_message(error)),
             cancelled=lambda: self._say(_("Cancelled. No file was written or changed.")),
         )
@@ -107,22 +111,28 @@ class ExportSection:
     def _path(self, node: Any) -> pathlib.Path:
         parameters = self._panel.parameters
         assert parameters is not None
-        name = export_name(node, HEAD.segment_id, parameters.fileFormat.value)
-        if parameters.exportShape == ExportShape.LAYER:
-            name = _LAYER_PREFIX + name
+        suffix = parameters.fileFormat.value
+        stem = export_name(node, HEAD.segment_id, suffix).removesuffix(suffix)
+        # What is not the whole head at its size says so, and never takes the place of it.
+        layer = parameters.exportShape == ExportShape.LAYER
+        words = [_LAYER_PREFIX + stem[:_LONGEST] if layer else stem[:_LONGEST]]
+        words += ["cut"] if parameters.cutBelow else []
+        words += [f"scaled {parameters.scale:g}"] if parameters.scale != 1.0 else []
+        name = " ".join(words) + suffix
         return pathlib.Path(self._panel.ui.folderButton.directory) / name
 
-    def _done(self, path: pathlib.Path, found: dict[str, Any]) -> None:
+    def _done(self, node: Any, request: Any, found: dict[str, Any]) -> None:
+        path = request.path
         text = _("Wrote {name}: {count} triangles, {size:.1f} MB, read back as it was written.")
         wrote = text.format(name=path.name, count=found["triangles"], size=found["bytes"] / 1e6)
         closed = (
             _("The surface is closed.") if found["closed"] else _("NOT CLOSED: do not print it.")
         )
         lines = [wrote, closed, *found["done"]]
-        parameters = self._panel.parameters
-        moved = parameters is not None and parameters.scale != 1.0
-        if moved:
+        if request.finish.scale is not None:
             lines.append(_("It is scaled, so it is not drawn over the slices."))
+        elif self._panel.segmentation is not node:
+            lines.append(_("Another volume is shown, so it is not drawn over the slices."))
         elif path.suffix not in READABLE:
             lines.append(_("Slicer does not read such files, so it is not drawn over the slices."))
         else:

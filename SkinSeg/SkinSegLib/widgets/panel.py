@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from ..core import SkinSegError, failure_text
 from ..mrml.jobs import WarmJob
 from ..mrml.outline import hide_file
-from ..mrml.rebuild import results_of, scan_of
+from ..mrml.rebuild import has_head, results_of, scan_of
 from ..worker.runner import Job
 from .parameters import remember
 from .worker_process import PanelWorker
@@ -66,7 +66,7 @@ class Panel:
         self.closed = False
         #: A job that waits for one of the panel's own to stop, and whom to tell if it is cancelled.
         self._waiting: tuple[Callable[[], bool], Callable[[], None]] | None = None
-        self._shown_volume: Any = None
+        self._shown: tuple[Any, Any] | None = None
         self._started = 0.0
         self._log: list[str] = []
         self.sections: list[Any] = []
@@ -83,14 +83,28 @@ class Panel:
 
     @property
     def segmentation(self) -> Any:
-        """The result that is reviewed, edited and exported: one of the volume that is selected.
+        """The result that is reviewed, edited and exported: one of the volume that is selected."""
+        return None if self.why_no_result() else self._chosen_result()
 
-        One whose scan is gone counts too.
+    def _chosen_result(self) -> Any:
+        return present(self.parameters.segmentation) if self.parameters else None
+
+    def why_no_result(self) -> str:
+        """Why nothing can be reviewed, edited and exported; "" where it can.
+
+        Never the result of another scan, however it came to be chosen: it is another patient's.
         """
-        node = present(self.parameters.segmentation) if self.parameters else None
-        if node is None or scan_of(node) not in (None, self.volume):
-            return None
-        return node
+        node = self._chosen_result()
+        if node is None:
+            return str(_("Segment a volume first."))
+        if not has_head(node):
+            return str(_("The segmentation under Result has no segment Head."))
+        scan = scan_of(node)
+        if scan is None and self.volume is not None:
+            return str(_("The scan of the segmentation under Result is not loaded."))
+        if scan is not None and scan is not self.volume:
+            return str(_("The segmentation under Result is of another volume: select that above."))
+        return ""
 
     def connect(self, parameters: Any) -> None:
         """Use another parameter node, or none."""
@@ -109,12 +123,16 @@ class Panel:
     def _follow_volume(self) -> None:
         """Another volume is selected: its own result is shown, never that of another patient."""
         volume, parameters = self.volume, self.parameters
-        if parameters is None or volume is self._shown_volume:
+        key = (getattr(parameters, "parameterNode", None), volume)
+        if parameters is None or key == self._shown:
             return
         if slicer.mrmlScene.IsBatchProcessing():
             return  # a scene that is loaded is not whole before its end
-        self._shown_volume = volume
+        before, self._shown = self._shown, key
         hide_file()
+        self.tell("volume_changed")
+        if before is not None and before[0] is key[0] and before[1] not in (None, volume):
+            parameters.scale, parameters.cutBelow = 1.0, False  # they were meant for that head
         if volume is not None and self.segmentation is None:
             found = results_of(volume)
             parameters.segmentation = found[-1] if found else None
@@ -130,7 +148,7 @@ class Panel:
     def scene_closes(self) -> None:
         """Every node is about to go: stop what works on one."""
         self.cancel()
-        self._shown_volume = None
+        self._shown = None
         self.tell("scene_closes")
 
     def scene_closed(self) -> None:

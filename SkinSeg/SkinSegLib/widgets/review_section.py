@@ -23,6 +23,7 @@ class ReviewSection:
     def update(self) -> None:
         """Show the findings that are kept with the segmentation."""
         ui, node = self._panel.ui, self._panel.segmentation
+        ui.resultSelector.enabled = not self._panel.is_busy
         reviews = reviews_of(node) if node is not None else []
         if reviews != self._shown:
             self._fill(reviews)
@@ -38,7 +39,7 @@ class ReviewSection:
         left = sum(not review.checked for review in reviews)
         panel = self._panel
         if node is None and panel.parameters is not None and panel.parameters.segmentation:
-            ui.reviewLabel.text = _("This result is of another volume: select that one above.")
+            ui.reviewLabel.text = panel.why_no_result()
         elif not there:
             ui.reviewLabel.text = _("No findings.")
         elif left == 0:

@@ -13,6 +13,7 @@ from ..mrml.choices import JobOptions, SegmentOptions, model_names
 from ..mrml.jobs import SegmentJob
 from ..mrml.keepers import labelmap_fingerprint
 from ..mrml.layers import want_layer
+from ..mrml.rebuild import scan_of
 from .packages import Packages
 from .panel import Panel, ask, failure_message, present, show_text
 
@@ -96,7 +97,8 @@ class SegmentSection:
             widget.enabled = not running
         ui.progressBar.visible = running
         ui.progressLabel.visible = running
-        ui.undoRunButton.visible = self._undo is not None and not running
+        of_this = self._undo is not None and panel.segmentation is self._undo[0]
+        ui.undoRunButton.visible = of_this and not running
 
     def _on_segment(self) -> None:
         """Start, or cancel what was started."""
@@ -110,12 +112,8 @@ class SegmentSection:
         into = parameters.outputSegmentation
         if into is not None and into.GetScene() is None:
             into = None
-        question = _("The segmentation has segments Head or Skin already. Replace them?")
-        backup = None
-        if into is not None:
-            backup = SegmentsBackup(into)
-            if backup.has_segments and not ask(question):
-                return
+        if into is not None and not self._may_write_to(into):
+            return
         try:
             job = SegmentJob(panel.volume, job_options(parameters), into, layer_later=True)
         except Exception as error:
@@ -133,10 +131,24 @@ class SegmentSection:
         self._volume, self._is_gone = panel.volume, False
         panel.run(
             job,
-            lambda found: self._done(found, backup),
+            lambda found: self._done(found, job.backup),
             failed=self._failed,
             cancelled=self._cancelled,
         )
+
+    def _may_write_to(self, into: Any) -> bool:
+        """Ask before segments are replaced; never those of another scan."""
+        panel, name = self._panel, into.GetName()
+        if SegmentsBackup(into).has_segments and scan_of(into) is not panel.volume:
+            text = _("{name} under Output holds the head of another scan. Choose another output.")
+            panel.say(text.format(name=name))
+            return False
+        if into.GetTransformNodeID() != panel.volume.GetTransformNodeID():
+            text = _("{name} under Output lies under another transform than the volume.")
+            panel.say(text.format(name=name))
+            return False
+        question = _("{name} has segments Head or Skin already. Replace them?").format(name=name)
+        return not SegmentsBackup(into).has_segments or ask(question)
 
     def _failed(self, error: Exception) -> None:
         self._volume = None
@@ -187,6 +199,7 @@ class SegmentSection:
                 backup.restore()
         if panel.parameters is not None and backup is None:
             panel.parameters.segmentation = present(before)
+        panel.tell("follow_up")
         panel.say(_("The last run was taken back."))
         panel.update()
 

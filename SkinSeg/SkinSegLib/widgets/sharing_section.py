@@ -31,7 +31,7 @@ class SharingSection:
         elif ready:
             tip = _("Make a copy of the volume without the face, from brows to chin.")
         else:
-            tip = _("Segment a volume first: the face is found by its skin.")
+            tip = panel.why_no_result()
         ui.defaceButton.toolTip = tip
         ui.deidentifyButton.enabled = not panel.is_busy
 

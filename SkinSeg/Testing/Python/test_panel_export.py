@@ -149,7 +149,7 @@ def test_layer_detail_smoothing_space_scale_and_cut(done, tmp_path, asked):
     ui.cutBox.click()
     ui.cutSpinBox.value = 0.0
     click(panel, ui.exportButton)
-    half = read_mesh(tmp_path / "Head.stl")
+    half = read_mesh(tmp_path / "Head cut scaled 0.5.stl")
     assert half.volume_ml == pytest.approx(whole.volume_ml / 16, rel=0.05)
     assert "Cut off below" in ui.exportLabel.text
     assert "Scaled" in ui.exportLabel.text
