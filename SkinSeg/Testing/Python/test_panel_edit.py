@@ -423,3 +423,81 @@ def test_an_edit_meanwhile_is_not_overwritten(done):
     with pytest.raises(SceneError, match="edited meanwhile"):
         job.finish({"added": 1, "removed": 0})
     job.close()
+
+
+# Another patient
+
+
+def test_the_brush_is_put_down_when_another_volume_is_selected(brush):
+    panel, node, editor, _paint, _slicer = brush
+    editor.setActiveEffectByName("Paint")
+    other = volume_node(small_scan())
+    panel._parameterNode.inputVolume = other
+    assert editor.segmentationNode() is None
+    assert editor.mrmlSegmentEditorNode().GetActiveEffectName() in ("", None)
+    assert not editor._object._shortcuts
+    panel._parameterNode.inputVolume = mrml.ensure_host().mrmlScene.GetFirstNodeByName("scan")
+    assert editor.segmentationNode() is node
+
+
+def test_a_result_whose_scan_is_gone_is_nobodys(done, empty_scene):
+    panel, node = done
+    scan = panel._parameterNode.inputVolume
+    other = volume_node(small_scan())
+    empty_scene.RemoveNode(scan)
+    panel._parameterNode.inputVolume = other
+    panel._parameterNode.segmentation = node
+    assert not panel.ui.exportButton.enabled
+    assert "not loaded" in panel.ui.exportButton.toolTip
+    assert not panel.ui.keepButton.enabled
+    assert "not loaded" in panel.ui.reviewLabel.text
+
+
+def test_a_run_does_not_write_into_the_head_of_another_scan(done, monkeypatch):
+    panel, node = done
+    asked = []
+    util = mrml.ensure_host().util
+    monkeypatch.setattr(util, "confirmYesNoDisplay", lambda *a, **k: asked.append(a) or True)
+    before = on_scan(node)
+    panel._parameterNode.inputVolume = volume_node(small_scan())
+    panel._parameterNode.outputSegmentation = node
+    click(panel, panel.ui.segmentButton)
+    assert "another scan" in panel.ui.resultLabel.text
+    assert node.GetName() in panel.ui.resultLabel.text
+    assert asked == []
+    assert np.array_equal(on_scan(node), before)
+    assert not panel.ui.undoRunButton.visible  # it is the other one's
+
+
+def test_the_layer_is_made_after_coming_back_to_its_volume(panel):
+    first = volume_node(small_scan())
+    click(panel, panel.ui.segmentButton)
+    (node,) = segmentations()
+    panel._parameterNode.inputVolume = volume_node(small_scan())  # before the layer is there
+    pump(lambda: panel.panel.running == "")
+    panel._parameterNode.inputVolume = first
+    settle_all(panel)
+    assert mrml.segment_labelmap(node, "Skin")[0].any()
+
+
+def test_the_layer_keeps_how_the_user_shows_it(done):
+    panel, node = done
+    display = node.GetDisplayNode()
+    assert not display.GetSegmentVisibility3D("Skin")
+    display.SetSegmentOpacity2DFill("Skin", 0.3)
+    node.GetSegmentation().GetSegment("Skin").SetName("Haut")
+    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
+    pump(lambda: "Skin was made" in panel.ui.logText.plainText.split("made again")[-1])
+    settle_all(panel)
+    assert not display.GetSegmentVisibility3D("Skin")
+    assert display.GetSegmentOpacity2DFill("Skin") == pytest.approx(0.3)
+    assert node.GetSegmentation().GetSegment("Skin").GetName() == "Haut"
+
+
+def test_below_a_non_linear_transform_the_layer_comes_with_the_head(panel):
+    from mrml_makers import bent
+
+    volume_node(small_scan(), bent())
+    click(panel, panel.ui.segmentButton)
+    (node,) = segmentations()
+    assert mrml.segment_labelmap(node, "Skin")[0].any()

@@ -229,3 +229,31 @@ def test_the_folder_is_kept_for_the_user_and_not_in_the_scene(done, tmp_path, ho
     assert str(tmp_path).encode() not in text
     host.close_panel()
     assert host.open_panel().ui.folderButton.directory == str(tmp_path)
+
+
+def test_the_record_says_that_the_head_was_edited_and_is_asked_about_too(done, tmp_path, asked):
+    panel, node = done
+    click(panel, panel.ui.exportButton)
+    assert not json.loads((tmp_path / "Head.stl.json").read_text())["options"]["edited_by_hand"]
+    erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
+    (tmp_path / "Head.stl").unlink()
+    click(panel, panel.ui.exportButton)
+    assert len(asked["questions"]) == 1  # the record alone is there
+    assert json.loads((tmp_path / "Head.stl.json").read_text())["options"]["edited_by_hand"]
+
+
+def test_cut_and_scale_are_not_for_the_next_patient(done):
+    panel, _node = done
+    panel.ui.scaleSpinBox.value = 0.5
+    panel.ui.cutBox.click()
+    panel._parameterNode.inputVolume = volume_node(small_scan())
+    assert panel.ui.scaleSpinBox.value == 1.0
+    assert not panel.ui.cutBox.checked
+
+
+def test_a_long_name_is_cut(done, tmp_path):
+    panel, node = done
+    node.GetSegmentation().GetSegment("Head").SetName("Kopf " * 60)
+    click(panel, panel.ui.exportButton)
+    (name,) = [name for name in os.listdir(tmp_path) if name.endswith(".stl")]
+    assert name.startswith("Kopf")
