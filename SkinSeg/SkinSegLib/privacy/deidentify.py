@@ -22,6 +22,7 @@ from ..core import (
     replacing,
 )
 from ..scan.archive import looks_like_dicom, unpacked
+from ..scan.dicom_codes import require_inflatable
 from ..scan.dicom_files import files_below
 from ..scan.images import image_suffix
 from .objects import DAMAGED, ObjectDeidentifier, Refused
@@ -161,6 +162,7 @@ class _Run:
             return
         content = path.read_bytes()
         if looks_like_dicom(content[:132]):
+            require_inflatable(path)
             self._dicom(content)
         elif path.suffix.lower() != ".json" or image_beside(path) is None:
             raise Refused("not an image file that is known")  # the others come with their volume

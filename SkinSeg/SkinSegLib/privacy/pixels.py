@@ -138,12 +138,15 @@ def clear_unused_bits(dataset: Any) -> bool:
     """Whether bits above the stored ones (where old overlays hide, PS3.5, 8.1.1) were cleared.
 
     Only in uncompressed pixels; those of signed images get the sign, as they should have it.
+    Raises ValueError for bits that do not lie at the low end.
     """
     allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
     unused = allocated - stored
     high = int(dataset.get("HighBit", stored - 1))
-    if unused <= 0 or allocated not in (8, 16) or high != stored - 1:
+    if unused <= 0 and high == stored - 1:
         return False
+    if unused < 0 or allocated not in (8, 16, 32) or high != stored - 1:
+        raise ValueError("a rare layout of bits")
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return False
     order = "<" if dataset.file_meta.TransferSyntaxUID.is_little_endian else ">"

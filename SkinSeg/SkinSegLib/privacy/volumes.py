@@ -16,16 +16,26 @@ from typing import Any
 
 from ..core import PrivacyError
 
-_NUMBERS = re.compile(r"[-+0-9.eE,;()\s]*|(nan|none|[-+0-9.eE,;()\s])*", re.IGNORECASE)
-_WORD = re.compile(r"[a-zA-Z0-9\- ]{1,40}")
+#: Numbers with something between them: dates, telephone and case numbers are none.
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|none"
+_NUMBERS = re.compile(rf"[\s(),;]*(?:(?:{_NUMBER})(?:[\s(),;]+|$))*", re.IGNORECASE)
+_TRUTH = re.compile("true|false", re.IGNORECASE)
+_SPACE = re.compile(
+    r"(right|left)-(anterior|posterior)-superior(-time)?|[RL][AP]ST?|scanner-xyz(-time)?|"
+    r"3D-(right|left)-handed(-time)?",
+    re.IGNORECASE,
+)
 #: Fields of a NRRD that describe the grid, with what their values look like.
 _NRRD = {
-    **dict.fromkeys(("type", "encoding", "endian", "space"), _WORD),
+    "type": re.compile(r"[a-z0-9_ ]{3,20}", re.IGNORECASE),  # and one of _NRRD_BYTES, see below
+    "encoding": re.compile("raw|gz|gzip", re.IGNORECASE),
+    "endian": re.compile("little|big", re.IGNORECASE),
+    "space": _SPACE,
     **dict.fromkeys(
         (
             *("dimension", "sizes", "spacings", "space dimension", "space directions"),
             *("space origin", "measurement frame", "axis mins", "axis maxs", "thicknesses"),
-            *("axismins", "axismaxs", "min", "max", "oldmin", "oldmax", "old min", "old max"),
+            *("axismins", "axismaxs"),
         ),
         _NUMBERS,
     ),
@@ -55,15 +65,14 @@ _META_BYTES = {
 _NRRD_NEEDED = {"type", "dimension", "sizes", "encoding"}
 _META = {
     "ObjectType": re.compile("Image"),
-    **dict.fromkeys(("BinaryData", "BinaryDataByteOrderMSB", "CompressedData"), _WORD),
-    "ElementByteOrderMSB": _WORD,
-    "ElementType": re.compile("MET_[A-Z_]+"),
+    **dict.fromkeys(("BinaryData", "BinaryDataByteOrderMSB", "CompressedData"), _TRUTH),
+    "ElementByteOrderMSB": _TRUTH,
+    "ElementType": re.compile("|".join(_META_BYTES)),
     "AnatomicalOrientation": re.compile(r"[RLAPIS?]{1,3}"),
     **dict.fromkeys(
         (
             *("NDims", "TransformMatrix", "Offset", "Position", "CenterOfRotation", "Orientation"),
-            *("ElementSpacing", "ElementSize", "DimSize", "CompressedDataSize"),
-            "ElementNumberOfChannels",
+            *("ElementSpacing", "ElementSize", "DimSize", "ElementNumberOfChannels"),
         ),
         _NUMBERS,
     ),
@@ -74,10 +83,17 @@ _JSON = {
     *("XRayExposure", "ReconstructionDiameter", "GantryDetectorTilt", "EchoTime", "FlipAngle"),
     *("RepetitionTime", "InversionTime", "MagneticFieldStrength", "ImageOrientationPatientDICOM"),
 }
-#: NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h): header size, offset and format of vox_offset, and the
-#: text fields, as offset and length.
-_NIFTI1 = (348, (108, "f"), ((4, 28), (32, 7), (148, 104), (328, 16)))
-_NIFTI2 = (540, (168, "q"), ((240, 104), (508, 16), (525, 15)))
+#: NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h): header size, offset and format of vox_offset, and what
+#: holds text or is not needed (parameters of an intent, extremes), as offset and length.
+_NIFTI1 = (348, (108, "f"), ((4, 28), (32, 7), (56, 12), (140, 8), (148, 104), (328, 16)))
+_NIFTI2 = (540, (168, "q"), ((80, 24), (240, 104), (508, 16), (525, 15)))
+#: Bits of a voxel by its type.
+_NIFTI_BITS = {
+    **{2: 8, 256: 8, 4: 16, 512: 16, 8: 32, 16: 32, 768: 32, 64: 64, 1024: 64, 1280: 64},
+    **{32: 64, 128: 24, 1536: 128, 1792: 128, 2304: 32},
+}
+#: Of a file beside a .nhdr with its voxels.
+_DATA_SUFFIXES = (".raw", ".gz", ".zraw", ".img")
 
 
 def clean_volume(path: Path, suffix: str) -> tuple[bytes, str]:
@@ -130,9 +146,9 @@ def _packed(content: bytes) -> bytes:
 
 
 def _nifti(content: bytes, suffix: str) -> bytes:
-    packed = content[:2] == b"\x1f\x8b"
-    if packed:
-        content = gzip.decompress(content)
+    unpack = zlib.decompressobj(31) if content[:2] == b"\x1f\x8b" else None
+    if unpack is not None:  # the header first: it says how much there can be
+        content = unpack.decompress(content, _NIFTI2[0] + 4)
     for order in "<>":
         size = struct.unpack_from(order + "i", content)[0]
         if size in (348, 540):
@@ -152,13 +168,19 @@ def _nifti(content: bytes, suffix: str) -> bytes:
     if size == 348:
         header[347] = 0
     struct.pack_into(order + kind, header, place, length + 4)
-    dims = struct.unpack_from(
-        order + ("8h" if size == 348 else "8q"), header, 40 if size == 348 else 16
-    )
-    bits = struct.unpack_from(order + "h", header, 72 if size == 348 else 14)[0]
+    kinds, at = (order + "8h", 40) if size == 348 else (order + "8q", 16)
+    dims = struct.unpack_from(kinds, header, at)
+    if not 1 <= dims[0] <= 7:
+        raise PrivacyError("damaged")
+    struct.pack_into(kinds, header, at, *dims[: 1 + dims[0]], *[1] * (7 - dims[0]))
+    number, bits = struct.unpack_from(order + "2h", header, 70 if size == 348 else 12)
+    if _NIFTI_BITS.get(number) != bits:
+        raise PrivacyError("damaged")
     voxels = bits // 8
     for n in dims[1 : 1 + dims[0]]:
         voxels *= max(1, n)
+    if unpack is not None:
+        content += unpack.decompress(unpack.unconsumed_tail, start + voxels)
     if len(content) < start + voxels:
         raise PrivacyError("damaged")
     # Four zeros: no extension follows. What is behind the last voxel is left behind.
@@ -193,6 +215,9 @@ def _nrrd(path: Path) -> bytes:
         beside = path.parent / data
         if "%" in data or data.startswith("LIST") or beside.parent != path.parent:
             raise PrivacyError("volume with its voxels in several files, or elsewhere")
+        # Else a header could have any file of the folder copied out as voxels.
+        if beside.is_symlink() or beside.suffix.lower() not in _DATA_SUFFIXES:
+            raise PrivacyError("volume with its voxels in several files, or elsewhere")
         voxels = beside.read_bytes()
     elif not found:
         raise PrivacyError("damaged")
@@ -203,7 +228,7 @@ def _nrrd(path: Path) -> bytes:
     if encoding == "raw":
         voxels = _exactly(size, voxels)
     else:
-        voxels = _packed(_exactly(size, zlib.decompressobj(31).decompress(voxels)))
+        voxels = _packed(_exactly(size, zlib.decompressobj(31).decompress(voxels, size)))
     return ("\n".join(kept) + "\n\n").encode() + voxels
 
 
@@ -221,14 +246,13 @@ def _metaimage(content: bytes) -> bytes:
     if value != "LOCAL":
         raise PrivacyError("volume with its voxels in another file")
     voxels = content[start:]
+    size = math.prod(map(int, values["DimSize"].split()))
+    size *= int(values.get("ElementNumberOfChannels", "1")) * _META_BYTES[values["ElementType"]]
     if values.get("CompressedData", "").lower() == "true":
-        packed = zlib.decompressobj()
-        packed.decompress(voxels)
-        voxels = voxels[: len(voxels) - len(packed.unused_data)]
+        # MetaImage is packed by zlib without gzip's header; 47: either, as readers take it.
+        voxels = zlib.compress(_exactly(size, zlib.decompressobj(47).decompress(voxels, size)), 6)
+        kept.append(f"CompressedDataSize = {len(voxels)}")
     else:
-        kind = values["ElementType"]
-        size = math.prod(map(int, values["DimSize"].split()))
-        size *= int(values.get("ElementNumberOfChannels", "1")) * _META_BYTES[kind]
         voxels = _exactly(size, voxels)
     return ("\n".join([*kept, "ElementDataFile = LOCAL"]) + "\n").encode() + voxels
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from privacy_makers import KEY, WORD, all_bytes, encodings_of
 from scan_makers import GRIDS, assert_markers, marked, write_nifti, write_nrrd
+from SkinSegLib.core import PrivacyError
 from SkinSegLib.privacy import Pseudonyms, deidentify
+from SkinSegLib.privacy.volumes import clean_volume
 from SkinSegLib.scan import read
 
 NAMES = Pseudonyms(KEY)
@@ -117,3 +119,42 @@ def test_damaged_files_are_left_out(tmp_path: Path, name: str, content: bytes) -
     assert outcome.written == 0
     assert sum(outcome.refused.values()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_words_and_numbers_where_none_belong(tmp_path: Path) -> None:
+    path = tmp_path / "a.nrrd"
+    head = (
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little\n"
+        "space: SECRET DOE 1950\nthicknesses: 078-05-1120 1 1\nold min: 19500102\n\n"
+    )
+    path.write_bytes(head.encode() + bytes(16))
+    content, _suffix = clean_volume(path, ".nrrd")
+    for planted in (b"SECRET", b"078-05", b"19500102"):
+        assert planted not in content
+    assert content.endswith(bytes(16))
+
+
+def test_a_header_cannot_have_another_file_copied_out(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_bytes(b"Dear Mrs Secret." * 2)
+    path = tmp_path / "a.nhdr"
+    path.write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\n"
+        "data file: letter.txt\n\n"
+    )
+    with pytest.raises(PrivacyError):
+        clean_volume(path, ".nhdr")
+
+
+def test_what_lies_behind_the_voxels_of_a_packed_metaimage(tmp_path: Path) -> None:
+    import zlib
+
+    voxels = np.arange(8, dtype="<i2").tobytes()
+    head = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = True\n"
+        "DimSize = 2 2 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    path = tmp_path / "a.mha"
+    path.write_bytes(head.encode() + zlib.compress(voxels + b"Mr Secret"))
+    content, _suffix = clean_volume(path, ".mha")
+    unpacked = zlib.decompress(content.partition(b"LOCAL\n")[2])
+    assert unpacked == voxels
