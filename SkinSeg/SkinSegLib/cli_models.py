@@ -1,4 +1,4 @@
-"""``skinseg models``: list, add and remove what the network engine can use."""
+"""``skinseg models``: list, add, remove and choose what the network engine uses."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--add", type=Path, metavar="FOLDER", help="copy a model to your own")
     what.add_argument("--remove", metavar="NAME", help="delete one of your own models")
+    what.add_argument("--use", metavar="NAME", help="use this model where none is named")
+    what.add_argument("--back", action="store_true", help="use the model that was used before")
     parser.add_argument("--name", help="with --add: its name; default: the folder's")
     parser.set_defaults(run=run)
 
@@ -24,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(chosen: argparse.Namespace) -> None:
     """Do what was asked; without anything asked, list."""
     from .report import table
+    from .segmentation.live import live_model, make_live, roll_back
     from .segmentation.models import add_model, list_models, remove_model
 
     if chosen.add is not None:
@@ -34,8 +37,21 @@ def run(chosen: argparse.Namespace) -> None:
         remove_model(chosen.remove)
         print(f"Removed the model {chosen.remove}.")
         return
+    if chosen.use is not None:
+        before = make_live(chosen.use)
+        print(f"The model {chosen.use} is used from now on; before, {before} was.")
+        return
+    if chosen.back:
+        print(f"The model {roll_back()} is used again.")
+        return
+    used = live_model()
     rows = [
-        (entry.name, entry.problem or f"{entry.version}, {'shipped' if entry.shipped else 'yours'}")
+        (
+            entry.name,
+            entry.problem
+            or f"{entry.version}, {'shipped' if entry.shipped else 'yours'}"
+            + (", in use" if entry.name == used else ""),
+        )
         for entry in list_models()
     ]
     print(table(rows) if rows else "No model is installed.\n", end="")

@@ -50,6 +50,12 @@ class Replacements:
             temporary.unlink(missing_ok=True)
             raise
 
+    def rename(self, target: Path, new: Path) -> None:
+        """Let the file that was to replace ``target`` replace ``new``, in the same folder."""
+        self._ready = [
+            (temporary, new if path == target else path) for temporary, path in self._ready
+        ]
+
     def commit(self) -> None:
         """Give every file its name, or none: what was replaced is put back if one fails.
 
@@ -71,6 +77,7 @@ class Replacements:
                 if former is not None:
                     with suppress(OSError):  # all is written; a leftover is no failure
                         former.unlink()
+        self._ready.clear()
 
     def discard(self) -> None:
         """Remove what has not taken its name."""
@@ -118,6 +125,11 @@ def require_writable(target: Path | str) -> None:
             f"The folder {path.parent} cannot be written to ({error.strerror}). {_advice(error)}"
         ) from error
     probe.unlink()
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that is given while writing; one stays if a program is killed."""
+    return _TEMPORARY.match(path.name) is not None
 
 
 def _require_place(path: Path) -> None:

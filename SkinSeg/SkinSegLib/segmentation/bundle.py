@@ -51,6 +51,11 @@ class Bundle:
     threshold: float
     sha256: str
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Name, version and sha256: which model it is, beyond doubt."""
+        return {"name": self.name, "version": self.version, "sha256": self.sha256}
+
     def load_network(self, device: str = "cpu") -> torch.nn.Module:
         """The network with its weights, ready to compute on ``device``.
 

@@ -23,7 +23,7 @@ from .level import Level, find_level
 from .locate import locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
-from .options import SHIPPED_MODEL, SegmentOptions
+from .options import LIVE_MODEL, SegmentOptions
 from .plausible import measure
 
 #: Block size in mm of the grid on which patient and objects are told apart.
@@ -83,7 +83,7 @@ def segment(
                     volume, level, options, grid, progress
                 )
             except ModelError as error:
-                if options.engine == "network" or options.model != SHIPPED_MODEL:
+                if options.engine == "network" or options.model != LIVE_MODEL:
                     raise
                 engine = "threshold"
                 notes = (f"The network could not be used, so the engine threshold was: {error}",)
@@ -129,7 +129,7 @@ def _engine(options: SegmentOptions) -> str:
     """The engine to try first. A model that was named is used, or the user is told why not."""
     if options.engine != "auto":
         return options.engine
-    named = options.model != SHIPPED_MODEL
+    named = options.model != LIVE_MODEL
     return "network" if named or network_is_there(options.model) else "threshold"
 
 
@@ -146,5 +146,4 @@ def _said_by_network(
         volume, level, bundle, options.device, quiet, options.workers
     )
     progress.update(0.9)
-    model = {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}
-    return cells.on_coarse(probability, grid), bundle.cell_mm, notes, model
+    return cells.on_coarse(probability, grid), bundle.cell_mm, notes, bundle.identity

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..core import MissingPackageError, ModelError, OutputError, resource_path
 from .bundle import FILES, METADATA, Bundle, load_bundle, require_file
+from .options import LIVE_MODEL
 
 PACKAGES = ("torch", "monai")
 #: Names a folder's own models; see :func:`user_folder`.
@@ -36,10 +37,14 @@ class ModelEntry:
 
 
 def find_model(name: str) -> Bundle:
-    """The model of a name (shipped, or the user's own) or in a folder.
+    """The model of a name (shipped, or the user's own) or in a folder; LIVE_MODEL: that in use.
 
     Raises ModelError if there is none or it is unusable.
     """
+    if name == LIVE_MODEL:
+        from .live import live_model
+
+        name = live_model()
     folder = _folder_of(name)
     if folder is None:
         raise ModelError(
@@ -103,6 +108,9 @@ def remove_model(name: str) -> None:
     folder = user_folder() / _checked_name(name)
     if not (folder / METADATA).is_file():
         raise ModelError(f"There is no model {name} among your own. See which are installed.")
+    from .live import forget
+
+    forget(name)  # first: what is used must always be there
     gone = folder.with_name(f".{name}-{secrets.token_hex(4)}")
     try:
         # Under another name first: half a model must never be found.
@@ -136,7 +144,7 @@ def network_is_there(name: str) -> bool:
     """Whether the packages and the model that the network needs are installed."""
     if any(find_spec(package) is None for package in PACKAGES):
         return False
-    return _folder_of(name) is not None
+    return name == LIVE_MODEL or _folder_of(name) is not None
 
 
 def require_packages() -> None:
@@ -182,7 +190,7 @@ def _entries(folder: Path, shipped: bool) -> list[ModelEntry]:
 
 
 def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == LIVE_MODEL:
         raise ModelError(
             f"{name!r} cannot be a model's name. Use up to 64 letters, digits, dots and hyphens."
         )

@@ -9,6 +9,8 @@ from ..core import SegmentationError
 
 ENGINES = ("auto", "network", "threshold")
 SHIPPED_MODEL = "skin-ct-head"
+#: Stands for the model that is live: the shipped one, or that which took its place.
+LIVE_MODEL = "live"
 
 
 @dataclass(frozen=True)
@@ -16,9 +18,9 @@ class SegmentOptions:
     """Options of :func:`SkinSegLib.segmentation.segment`; all sizes in mm.
 
     ``engine``: one of ENGINES; "auto" takes the network if there is a model, or one is named.
-    ``model``: the network's, by name or as a folder. ``level_hu``: grey value of the skin in the
-    scan's own units, None to find it. ``device``: for engines that compute on a
-    GPU. ``workers``: the most CPU threads that the network takes, None for PyTorch's own number.
+    ``model``: the network's, by name or as a folder; LIVE_MODEL for the one in use.
+    ``level_hu``: grey value of the skin in the scan's own units, None to find it. ``device``: for
+    engines that compute on a GPU. ``workers``: the most CPU threads that the network takes, None for PyTorch's own number.
     ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
     one (an ear, a nose) is patient. ``seal_mm``: openings narrower than twice this are closed
@@ -32,7 +34,7 @@ class SegmentOptions:
     engine: str = "auto"
     level_hu: float | None = None
     device: str = "auto"
-    model: str = SHIPPED_MODEL
+    model: str = LIVE_MODEL
     workers: int | None = None
     opening_mm: float = 5.0
     reach_mm: float = 45.0

@@ -18,7 +18,7 @@ from .train import TrainOptions, train
 
 HEADS, HELD_OUT, CURVES, MODEL = "heads.npz", "held-out-heads.npz", "curves.png", "model"
 #: Cells of the heads that scenes are made from, mm.
-_HEAD_MM = 2.0
+HEAD_MM = 2.0
 _MADE_HEADS, _HELD_OUT_MADE_HEADS = 12, 6
 
 
@@ -61,7 +61,7 @@ def train_model(
         arguments=design.arguments,
         cell_mm=design.cell_mm,
         card=_card(name, folder),
-        licence=_LICENCE,
+        licence=LICENCE,
     )
     return TrainedModel(bundle, curves, folder / "log.csv")
 
@@ -95,7 +95,7 @@ def _heads(data: Path, cache: Path, held_out: bool, progress: Progress) -> list[
     if cache.exists():
         return load_sources(cache)
     made = _HELD_OUT_MADE_HEADS if held_out else _MADE_HEADS
-    heads = gather_sources(data, label_of, _HEAD_MM, made, held_out, progress)
+    heads = gather_sources(data, label_of, HEAD_MM, made, held_out, progress)
     with replacing(cache) as temporary:
         save_sources(heads, temporary)
     # As they come back: half precision, so that a resumed training sees the same.
@@ -126,7 +126,7 @@ Not yet evaluated: run `skinseg evaluate --card` with this folder.
 """
 
 
-_LICENCE = """Copyright the owner of the training data and of the training.
+LICENCE = """Copyright the owner of the training data and of the training.
 
 This model was trained by its user. Whoever passes it on says under which licence, and whether the
 patients' consent covers it.

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,20 @@ import numpy as np
 
 from SkinSegLib.core import Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
+from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
 
 from .designs import DESIGNS, Design
-from .scenes import HeadSource, make_scene
+from .scenes import HeadSource, Scene, make_scene
 
 if TYPE_CHECKING:
     import torch
 
 #: Seeds of scenes: validation and evaluation scenes are never trained on.
 VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
+#: From heads, a seed, a shape and the size of a cell to a scene. A function at the top of a module
+#: or a partial of one: it is sent to other processes.
+SceneMaker = Callable[[list[HeadSource], int, tuple[int, int, int], float], Scene]
 _CHECKPOINT, _BEST, _LOG = "checkpoint.pt", "best.pt", "log.csv"
 
 
@@ -83,8 +87,13 @@ def train(
     validation: list[HeadSource],
     options: TrainOptions,
     progress: Progress | None = None,
+    start: Bundle | None = None,
+    make: SceneMaker = make_scene,
 ) -> Path:
     """Train a design and return the file of the best weights (a state dict).
+
+    ``start``: a model of the same design to go on from; None to begin with random weights.
+    ``make``: makes the scenes that are trained on, and those that are validated on.
 
     ``options.output`` also holds ``log.csv`` (step, loss, validation Dice, learning rate,
     seconds) and ``recipe.json``. Progress stage: Train. The learning rate follows one cosine over
@@ -98,16 +107,16 @@ def train(
     options.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
-    network = build(design.network, dict(design.arguments)).to(device)
+    network = _begun(design, start).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
     if options.resume:
-        state = _restore(options, network, optimiser)
+        state = _restore(options, start, network, optimiser)
     else:
         state = _State()
         (options.output / _LOG).unlink(missing_ok=True)
-        _write_recipe(options, design, sources)
-    batches = _scene_loader(sources, options, design, state.step * options.scenes)
-    held_out = _validation_batches(validation, design, options)
+        _write_recipe(options, design, sources, start)
+    batches = _scene_loader(sources, options, design, state.step * options.scenes, make)
+    held_out = _validation_batches(validation, design, options, make)
     started = time.monotonic() - state.seconds
     patience = options.patience * options.validate_every
     losses: list[float] = []
@@ -118,7 +127,7 @@ def train(
         _log(options.output, state, float(np.mean(losses)), score, rate)
         losses.clear()
         _keep_best(options.output, network, state, score[0])
-        _keep(options, network, optimiser, state)
+        _keep(options, start, network, optimiser, state)
 
     # Threads that wait for a core which a scene maker has cost more than they bring.
     free = max(1, (os.cpu_count() or 1) - options.workers)
@@ -144,6 +153,18 @@ def train(
     return options.output / _BEST
 
 
+def _begun(design: Design, start: Bundle | None) -> torch.nn.Module:
+    """The network that training begins with."""
+    if start is None:
+        return build(design.network, dict(design.arguments))
+    same = start.network == design.network and dict(start.arguments) == dict(design.arguments)
+    if not (same and start.cell_mm == design.cell_mm):
+        raise SkinSegError(
+            f"The model {start.name} is of another design than the training. Choose its own design."
+        )
+    return start.load_network()
+
+
 def _keep_best(folder: Path, network: torch.nn.Module, state: _State, dice: float) -> None:
     if dice > state.best:
         state.best, state.best_step = dice, state.step
@@ -151,13 +172,17 @@ def _keep_best(folder: Path, network: torch.nn.Module, state: _State, dice: floa
 
 
 def _scene_loader(
-    sources: list[HeadSource], options: TrainOptions, design: Design, first: int
+    sources: list[HeadSource],
+    options: TrainOptions,
+    design: Design,
+    first: int,
+    make: SceneMaker,
 ) -> Iterator[list[torch.Tensor]]:
     """Batches of scenes from the ``first`` one on; the same whatever the number of workers."""
     from torch.utils.data import DataLoader
 
     indices = range(first, options.steps * options.scenes)
-    scenes = _Scenes(sources, options.seed, options.scenes, design, indices)
+    scenes = _Scenes(sources, options.seed, options.scenes, design, indices, make)
     return iter(DataLoader(scenes, batch_size=options.scenes, num_workers=options.workers))
 
 
@@ -170,6 +195,7 @@ class _Scenes:
     batch: int
     design: Design
     indices: range
+    make: SceneMaker
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -179,18 +205,18 @@ class _Scenes:
         # All scenes of a batch are of one shape.
         shape = self.design.shapes[index // self.batch % len(self.design.shapes)]
         seed = self.seed * 1_000_000 + index
-        scene = make_scene(self.sources, seed, shape, self.design.cell_mm)
+        scene = self.make(self.sources, seed, shape, self.design.cell_mm)
         return scene.grey[None], scene.filled[None], scene.weight[None]
 
 
 def _validation_batches(
-    sources: list[HeadSource], design: Design, options: TrainOptions
+    sources: list[HeadSource], design: Design, options: TrainOptions, make: SceneMaker
 ) -> list[tuple[Any, Any]]:
     """Scenes of held-out heads, the same in every run and for every seed."""
     batches = []
     for n in range(options.validation_scenes):
         shape = design.shapes[n % len(design.shapes)]
-        scene = make_scene(sources, VALIDATION_SEED + n, shape, design.cell_mm)
+        scene = make(sources, VALIDATION_SEED + n, shape, design.cell_mm)
         batches.append((scene.grey, scene.filled))
     return batches
 
@@ -256,7 +282,9 @@ def _validate(
     return float(np.nanmean(dice)), float(np.mean(wrong))
 
 
-def _write_recipe(options: TrainOptions, design: Design, sources: list[HeadSource]) -> None:
+def _write_recipe(
+    options: TrainOptions, design: Design, sources: list[HeadSource], start: Bundle | None
+) -> None:
     recipe = {
         "design": options.design,
         "network": design.network,
@@ -268,6 +296,7 @@ def _write_recipe(options: TrainOptions, design: Design, sources: list[HeadSourc
         "steps": options.steps,
         "minutes": options.minutes,
         "learning_rate": options.learning_rate,
+        "started_from": None if start is None else start.identity,
         "sources": [source.name for source in sources],
     }
     text = json.dumps(recipe, indent=2) + "\n"
@@ -297,15 +326,14 @@ def _save(data: Any, path: Path) -> None:
 
 def _keep(
     options: TrainOptions,
+    start: Bundle | None,
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     state: _State,
 ) -> None:
     """Write the checkpoint that training goes on from after a stop or a crash."""
     kept = {
-        "design": options.design,
-        "seed": options.seed,
-        "batch": options.scenes,
+        **_fixed(options, start),
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
@@ -313,8 +341,19 @@ def _keep(
     _save(kept, options.output / _CHECKPOINT)
 
 
+def _fixed(options: TrainOptions, start: Bundle | None) -> dict[str, Any]:
+    """What must be the same for a training to be resumed."""
+    return {
+        "design": options.design,
+        "seed": options.seed,
+        "batch": options.scenes,
+        "started from": "" if start is None else start.sha256,
+    }
+
+
 def _restore(
     options: TrainOptions,
+    start: Bundle | None,
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> _State:
@@ -326,9 +365,8 @@ def _restore(
             f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
         )
     kept = torch.load(path, map_location="cpu", weights_only=True)
-    same = {"design": options.design, "seed": options.seed, "batch": options.scenes}
-    for name, value in same.items():
-        if kept[name] != value:
+    for name, value in _fixed(options, start).items():
+        if kept.get(name, "") != value:
             raise SkinSegError(
                 f"The checkpoint in {options.output} was made with {name} {kept[name]}, not "
                 f"{value}. Use the same one, or another folder."

@@ -17,7 +17,7 @@ from .sources import HeadSource
 from .things import hand, paint_things
 
 #: How often a scan is used with its own surroundings, where it has any.
-_AS_IT_WAS = 0.35
+AS_IT_WAS = 0.35
 #: How often the head, or an ear, is pressed flat against something.
 _PRESSED = 0.4
 #: How often a hand lies beside the head.
@@ -53,18 +53,19 @@ def make_scene(
     cells: int | tuple[int, int, int] = 80,
     size_mm: float = 3.0,
     odd: float = 1.0,
+    own: float = AS_IT_WAS,
 ) -> Scene:
     """The scene of a seed: ``cells`` of ``size_mm`` along S, A, R. The same every time.
 
     ``odd``: how often it is as scans seldom are, 0..1: the patient upside down or in part, blocks
     and slabs as dense as tissue, bent grey scales. Training is harder than scanners; 0 is as they
-    are.
+    are. ``own``: how often a scan is used with its own surroundings, where it has any.
     """
     cells = (cells, cells, cells) if isinstance(cells, int) else cells
     rng = np.random.default_rng([seed, 20])
     source = _choose(sources, rng)
-    own = source.around is not None and rng.random() < _AS_IT_WAS
-    around = source.around if own and source.around is not None else source.grey
+    as_it_was = source.around is not None and rng.random() < own
+    around = source.around if as_it_was and source.around is not None else source.grey
     placed = _placing(source, rng, cells, size_mm, odd)
     filled, alone, grey = _moved((source.filled, source.grey, around), placed)
     filled, alone = np.clip(filled, 0, 1), np.maximum(alone, 0)
@@ -73,7 +74,7 @@ def make_scene(
         return Scene(filled, filled, filled, np.ones_like(filled), source.name, ())
     field = SceneField(filled, size_mm, odd)
     things: list[str] = []
-    if own:
+    if as_it_was:
         grey = np.maximum(grey, 0)
         field.things = np.where(filled < 0.5, grey, 0).astype(np.float32)
         things.append("own")

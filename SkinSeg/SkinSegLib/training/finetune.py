@@ -1,0 +1,233 @@
+"""From a model and corrected scans to a better model of one's own.
+
+Half of the scenes that are trained on show corrected scans, mostly with their own surroundings; the
+other half are made scenes of made heads, so that nothing is forgotten (rehearsal: Robins 1995,
+Connection Science 7:123). The weights start from the model's and move little: a tenth of the
+learning rate of a training from scratch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
+from SkinSegLib.segmentation.bundle import Bundle, write_bundle
+
+from .dataset import CaseFolder, CaseRecord
+from .designs import DESIGNS
+from .evaluation.tables import CARD_MARKS
+from .labels import label_of
+from .scenes import HeadSource, Scene, gather_sources, load_sources, make_scene, save_sources
+from .scenes.sources import from_scan, made_source
+from .session import HEAD_MM, LICENCE, MODEL, draw_curves
+from .train import TrainOptions, train
+
+#: Before the name of a head that is somebody's own case.
+_OWN = "case/"
+_CACHE, _HELD_OUT, _CASES = "heads.npz", "held-out-heads.npz", "cases.json"
+#: Made heads to rehearse on, and to validate on; the seeds are those of the shipped model.
+_MADE, _HELD_OUT_MADE = 8, 2
+#: How often a corrected scan is shown with what was around it.
+_AS_IT_WAS = 0.85
+
+
+@dataclass(frozen=True)
+class FineTuneOptions:
+    """``output``: folder for checkpoint, log and model. ``name``, ``version``: of the model.
+
+    ``steps``, ``minutes``, ``device``, ``seed``, ``workers``, ``resume``: see
+    :class:`.train.TrainOptions`. ``share``: of the scenes, that show corrected scans, 0..1.
+    ``data``: folder of $SKINSEG_DATA whose scans are rehearsed too, None for made heads only.
+    """
+
+    output: Path
+    name: str = "my-model"
+    version: str = "1"
+    steps: int = 900
+    minutes: float | None = 12.0
+    device: str = "cpu"
+    seed: int = 0
+    workers: int = 1
+    resume: bool = False
+    share: float = 0.5
+    learning_rate: float = 3e-4
+    data: Path | None = None
+
+    def training(self, design: str) -> TrainOptions:
+        """The options of the training itself."""
+        every = max(1, min(100, self.steps // 6))
+        return TrainOptions(
+            self.output,
+            design,
+            self.steps,
+            self.minutes,
+            self.device,
+            self.seed,
+            self.workers,
+            self.resume,
+            learning_rate=self.learning_rate,
+            validate_every=every,
+            patience=8,
+            validation_scenes=16,
+        )
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """``bundle``: the model as a folder; ``curves``: picture; ``log``: CSV; ``cases``: names."""
+
+    bundle: Bundle
+    curves: Path
+    log: Path
+    cases: tuple[str, ...]
+
+
+def fine_tune(
+    cases: CaseFolder, start: Bundle, options: FineTuneOptions, progress: Progress | None = None
+) -> FineTuned:
+    """Train ``start`` on the training cases of a data set and write a model to output/model.
+
+    Test cases are never read. A training that was cancelled or killed goes on from its checkpoint
+    with ``resume``, with the cases that it began with. Progress stages: Heads, Train.
+
+    Raises SkinSegError without training cases or for a model of an unknown design, OutputError
+    where there is a model already, Cancelled with the last checkpoint in place.
+    """
+    progress = progress or Progress()
+    folder = options.output
+    if (folder / MODEL).exists():
+        raise OutputError(
+            f"There is a model in {folder} already. Choose another folder, or delete {MODEL} in it."
+        )
+    design = design_of(start)
+    folder.mkdir(parents=True, exist_ok=True)
+    heads, held_out, names = _heads(cases, options, progress.part(0.0, 0.15))
+    make = partial(mixed_scene, share=options.share)
+    training = options.training(design)
+    weights = train(heads, held_out, training, progress.part(0.15, 0.85), start, make)
+    curves = draw_curves(folder)
+    bundle = write_bundle(
+        folder / MODEL,
+        weights,
+        name=options.name,
+        version=options.version,
+        network=start.network,
+        arguments=start.arguments,
+        cell_mm=start.cell_mm,
+        threshold=start.threshold,
+        card=_card(options, start, names),
+        licence=LICENCE,
+        authors="Whoever trained it",
+    )
+    return FineTuned(bundle, curves, folder / "log.csv", names)
+
+
+def can_resume(output: Path) -> bool:
+    """Whether a training in this folder was stopped before it ended."""
+    return (output / "checkpoint.pt").is_file() and not (output / MODEL).exists()
+
+
+def design_of(bundle: Bundle) -> str:
+    """The name in DESIGNS of a model's design. Raises SkinSegError if it has none."""
+    for name, design in DESIGNS.items():
+        same = (design.network, dict(design.arguments)) == (bundle.network, dict(bundle.arguments))
+        if same and design.cell_mm == bundle.cell_mm:
+            return name
+    raise SkinSegError(
+        f"The model {bundle.name} is of a design that cannot be trained here. Choose another one."
+    )
+
+
+def mixed_scene(
+    sources: list[HeadSource],
+    seed: int,
+    shape: tuple[int, int, int],
+    size_mm: float,
+    share: float = 0.5,
+) -> Scene:
+    """The scene of a seed: ``share`` of them of one's own cases, the rest made ones."""
+    own = [source for source in sources if source.name.startswith(_OWN)]
+    others = [source for source in sources if not source.name.startswith(_OWN)]
+    if own and (not others or np.random.default_rng([seed, 40]).random() < share):
+        return make_scene(own, seed, shape, size_mm, odd=0.3, own=_AS_IT_WAS)
+    return make_scene(others, seed, shape, size_mm)
+
+
+def own_head(cases: CaseFolder, record: CaseRecord) -> HeadSource:
+    """A case as scenes are made from, with what was around the head."""
+    volume, mask = cases.read(record)
+    if mask is None:
+        raise SkinSegError(f"{record.name} has no label yet. Label it first.")
+    return from_scan(_OWN + record.name, volume, mask, HEAD_MM, real_scene=True)
+
+
+def _heads(
+    cases: CaseFolder, options: FineTuneOptions, progress: Progress
+) -> tuple[list[HeadSource], list[HeadSource], tuple[str, ...]]:
+    """Heads to train and to validate on, and the names of the cases; those of an earlier start."""
+    files = [options.output / name for name in (_CACHE, _HELD_OUT, _CASES)]
+    if options.resume and all(file.is_file() for file in files):
+        names = tuple(json.loads(files[2].read_text(encoding="utf-8")))
+        return load_sources(files[0]), load_sources(files[1]), names
+    chosen = [record for record in cases.records() if record.split == "train"]
+    if not chosen:
+        raise SkinSegError("The data set has no cases for training. Add some first.")
+    own: list[HeadSource] = []
+    with progress.stage("Heads", 1.0):
+        for record in chosen:
+            own.append(own_head(cases, record))
+            progress.update(0.5 * len(own) / len(chosen))
+        heads, held_out = _rehearsal(options.data, progress)
+    for path, sources in ((files[0], heads + own), (files[1], held_out + own)):
+        with replacing(path) as temporary:
+            save_sources(sources, temporary)
+    names = tuple(record.name for record in chosen)
+    with replacing(files[2]) as temporary:
+        temporary.write_text(json.dumps(names) + "\n", encoding="utf-8")
+    # As they come back: half precision, so that a resumed training sees the same.
+    return load_sources(files[0]), load_sources(files[1]), names
+
+
+def _rehearsal(data: Path | None, progress: Progress) -> tuple[list[HeadSource], list[HeadSource]]:
+    if data is not None:
+        both = [
+            gather_sources(data, label_of, HEAD_MM, made, held_out, progress.part(0.5, 0.5))
+            for made, held_out in ((_MADE, False), (_HELD_OUT_MADE, True))
+        ]
+        return both[0], both[1]
+    seeds = [*range(_MADE), *range(1000, 1000 + _HELD_OUT_MADE)]
+    made = []
+    for seed in seeds:
+        made.append(made_source(seed, HEAD_MM))
+        progress.update(0.5 + 0.5 * len(made) / len(seeds))
+    return made[:_MADE], made[_MADE:]
+
+
+def _card(options: FineTuneOptions, start: Bundle, names: tuple[str, ...]) -> str:
+    recipe = json.loads((options.output / "recipe.json").read_text(encoding="utf-8"))
+    rows = "\n".join(
+        f"| {key} | {value} |" for key, value in recipe.items() if key not in ("sources",)
+    )
+    return f"""# {options.name} {options.version}
+
+Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
+not a medical device. Trained on from {start.name} {start.version} (weights' SHA-256
+`{start.sha256[:16]}...`) by corrected scans: {len(names)} cases ({", ".join(names)}).
+
+{CARD_MARKS[0]}
+
+Not yet compared with the model that it was trained from.
+
+{CARD_MARKS[1]}
+
+| recipe | |
+|---|---|
+{rows}
+| share of corrected scans | {options.share} |
+| other heads | {"those of the shipped model" if options.data else "made ones"} |
+"""
