@@ -1,6 +1,16 @@
 """How good masks are: engines side by side, over data sets with a reference."""
 
-from .cases import SPLITS, Case, DataSet, Entry, outlines, pairs_in, scenes, single_scans
+from .cases import (
+    SPLITS,
+    Case,
+    DataSet,
+    Entry,
+    case_folder,
+    outlines,
+    pairs_in,
+    scenes,
+    single_scans,
+)
 from .measures import Distances, Figures, Reference, measure
 from .run import Engine, Evaluation, Row, by_segment, evaluate
 from .tables import check_card, write_card, write_csv, write_markdown, write_picture
@@ -17,6 +27,7 @@ __all__ = [
     "Reference",
     "Row",
     "by_segment",
+    "case_folder",
     "check_card",
     "evaluate",
     "measure",

@@ -16,6 +16,7 @@ from SkinSegLib.core import CTVolume, Progress, SkinSegError, distance_to, large
 from SkinSegLib.scan import read
 from SkinSegLib.segmentation.level import find_level
 
+from ..dataset import CaseFolder, CaseRecord
 from ..labels import label_of, load_recipe, recipes
 from ..labels.scans import data_folder, scan_of
 from ..scenes import HeadSource, Scene, make_scene
@@ -154,11 +155,34 @@ def pairs_in(folder: Path) -> DataSet:
     return DataSet(folder.resolve().name, tuple(entries))
 
 
+def case_folder(cases: CaseFolder, split: str) -> DataSet:
+    """The labelled cases of a hospital's own data set, of "train" or "test".
+
+    Raises SkinSegError where there is none.
+    """
+
+    def load(record: CaseRecord, progress: Progress) -> Case:
+        progress.check()
+        volume, mask = cases.read(record)
+        if mask is None:
+            raise SkinSegError(f"{record.name} has no label.")
+        return _labelled(volume, mask)
+
+    chosen = [record for record in cases.records() if record.split == split]
+    if not chosen:
+        raise SkinSegError(f"The data set {cases.folder} has no cases for {split}.")
+    name = cases.folder.resolve().name
+    return DataSet(name, tuple(Entry(record.name, partial(load, record)) for record in chosen))
+
+
 def _pair(scan: Path, label: Path, progress: Progress) -> Case:
     volume = read(scan)
+    return _labelled(volume, _mask_at(label, volume))
+
+
+def _labelled(volume: CTVolume, mask: NDArray[Any]) -> Case:
     thick = max(volume.spacing[2], volume.slice_gap_mm or 0) > _THICK_MM
     in_slices = thick and volume.spacing[2] > 1.5 * max(volume.spacing[:2])
-    mask = _mask_at(label, volume)
     return Case(Reference(volume, mask, find_level(volume).skin, in_slices))
 
 
