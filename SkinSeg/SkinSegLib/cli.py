@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from . import (
     __version__,
     cli_check,
+    cli_data,
     cli_dicom,
     cli_dicom_export,
     cli_evaluate,
@@ -168,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     cli_check.add_parser(commands)
+    cli_data.add_parser(commands)
     dicom = cli_dicom.add_parser(commands)
     cli_dicom_export.add_parser(dicom)
     cli_privacy.add_parsers(dicom, common, engine)

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .training.finetune import FineTuned
+
+DESIGN, STEPS = "residual-2.5mm", 9000
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,10 +26,26 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--data", type=Path, metavar="FOLDER", help="the training scans; default: $SKINSEG_DATA"
     )
+    parser.add_argument(
+        "--cases",
+        type=Path,
+        metavar="DATASET",
+        help="train a model further on your own corrected scans, made by skinseg data; the new "
+        "model is compared with it on the cases for testing",
+    )
+    parser.add_argument(
+        "--from",
+        default="live",
+        dest="start",
+        metavar="MODEL",
+        help="with --cases: the model that is trained further; default: the one in use",
+    )
     parser.add_argument("--name", default="my-model", help="the model's name; default: my-model")
-    parser.add_argument("--design", default="residual-2.5mm", help="default: residual-2.5mm")
-    parser.add_argument("--steps", type=int, default=9000, help="default: 9000")
-    parser.add_argument("--minutes", type=float, help="stop after that much time")
+    parser.add_argument("--design", help="default: residual-2.5mm; with --cases, the model's own")
+    parser.add_argument("--steps", type=int, help="default: 9000; with --cases, 900")
+    parser.add_argument(
+        "--minutes", type=float, help="stop after that much time; with --cases, 12 if not given"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, help="scenes a step; default: the design's")
@@ -39,6 +62,9 @@ def run(chosen: argparse.Namespace) -> None:
     from .terminal import watched
 
     require_packages()
+    if chosen.cases is not None:
+        _train_further(chosen)
+        return
     from .segmentation.network import choose_device
     from .training.labels.scans import data_folder
     from .training.session import train_model
@@ -47,8 +73,8 @@ def run(chosen: argparse.Namespace) -> None:
     data = chosen.data or data_folder()
     options = TrainOptions(
         output=chosen.output,
-        design=chosen.design,
-        steps=chosen.steps,
+        design=chosen.design or DESIGN,
+        steps=chosen.steps or STEPS,
         minutes=chosen.minutes,
         device=choose_device(chosen.device),
         seed=chosen.seed,
@@ -61,3 +87,47 @@ def run(chosen: argparse.Namespace) -> None:
         progress.finish()
     print(f"Model {trained.bundle.name} {trained.bundle.version} in {trained.bundle.folder}")
     print(f"Learning curves: {trained.curves}\nLog: {trained.log}")
+
+
+def _train_further(chosen: argparse.Namespace) -> None:
+    """Fine-tune, compare where there are test cases, and say how the model goes live."""
+    from .core import SkinSegError
+    from .segmentation.models import find_model
+    from .segmentation.network import choose_device
+    from .terminal import watched
+    from .training.dataset import CaseFolder
+    from .training.finetune import FineTuneOptions, fine_tune
+
+    if chosen.design is not None or chosen.batch is not None:
+        raise SkinSegError("--design and --batch are the model's own with --cases. Leave them out.")
+    cases = CaseFolder.open(chosen.cases)
+    start = find_model(chosen.start)
+    options = FineTuneOptions(
+        chosen.output,
+        chosen.name,
+        device=choose_device(chosen.device),
+        seed=chosen.seed,
+        workers=chosen.workers,
+        resume=chosen.resume,
+        data=chosen.data,
+    )
+    options = replace(
+        options,
+        steps=chosen.steps or options.steps,
+        minutes=options.minutes if chosen.minutes is None else chosen.minutes,
+    )
+    with watched(sys.stderr) as progress:
+        trained = fine_tune(cases, start, options, progress)
+        progress.finish()
+    print(f"Model {trained.bundle.name} in {trained.bundle.folder}, trained further from "
+          f"{start.name} on {len(trained.cases)} cases")  # fmt: skip
+    print(f"Learning curves: {trained.curves}\nLog: {trained.log}")
+    _say_how_it_goes_live(trained, chosen.cases)
+
+
+def _say_how_it_goes_live(trained: FineTuned, cases: Path) -> None:
+    print(
+        f"To use it: skinseg models --add {trained.bundle.folder} --name {trained.bundle.name}, "
+        f"then skinseg models --use {trained.bundle.name} --cases {cases}, which compares it first "
+        "with the model in use."
+    )

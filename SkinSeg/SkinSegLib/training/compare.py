@@ -111,11 +111,11 @@ def worse_than(result: Evaluation, limits: Limits = LIMITS) -> tuple[str, ...]:
     nothing."""
     found: list[str] = []
     for name in dict.fromkeys(row.data_set for row in result.rows):
-        pairs = _pairs(result, name)
-        for case, old, new in pairs:
+        cases = pairs(result, name)
+        for case, old, new in cases:
             if new.problem and not old.problem:
                 found.append(f"{case}: the new model gives no mask ({new.problem})")
-        both = [(case, old, new) for case, old, new in pairs if not (old.problem or new.problem)]
+        both = [(case, old, new) for case, old, new in cases if not (old.problem or new.problem)]
         if not both:
             continue
         less = np.array([_share(old) - _share(new) for _, old, new in both])
@@ -130,6 +130,24 @@ def worse_than(result: Evaluation, limits: Limits = LIMITS) -> tuple[str, ...]:
             if volume > limits.case_ml:
                 found.append(f"{case}: {volume:.1f} mL more wrong")
     return tuple(found)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The table for people: one line for each case, the model in use and the new one."""
+    lines = ["case: within 1 mm, mean mm, mL taken in, mL lost; in use -> new"]
+    result = comparison.evaluation
+    for name in dict.fromkeys(row.data_set for row in result.rows):
+        for case, old, new in pairs(result, name):
+            figures = [
+                (row.figures.surface_dice_1mm, row.figures.skin.mean,
+                 row.figures.taken_ml, row.figures.lost_ml) for row in (old, new)
+            ]  # fmt: skip
+            shown = (
+                f"{a:.{n}f} -> {b:.{n}f}"
+                for n, (a, b) in zip((3, 2, 1, 1), zip(*figures, strict=True), strict=True)
+            )
+            lines.append(f"{case}: {', '.join(shown)}")
+    return "\n".join(lines) + "\n"
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
@@ -148,7 +166,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _pairs(result: Evaluation, name: str) -> list[tuple[str, Row, Row]]:
+def pairs(result: Evaluation, name: str) -> list[tuple[str, Row, Row]]:
+    """Of one data set of an evaluation: each case, with the rows of OLD and NEW."""
     rows = [row for row in result.rows if row.data_set == name and row.reference == "first"]
     of = {(row.case, row.engine): row for row in rows}
     return [

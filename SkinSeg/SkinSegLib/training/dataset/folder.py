@@ -31,7 +31,7 @@ from SkinSegLib.core import (
 from SkinSegLib.core.files import is_temporary
 
 from .files import digest, write_nifti
-from .record import FOLDERS, CaseRecord, record_from
+from .record import FOLDERS, CaseRecord, Scanner, record_from
 from .sketch import likeness
 
 INDEX, RECORDS, REMOVED = "dataset.json", "records", "removed"
@@ -148,11 +148,12 @@ class CaseFolder:
         """Add a case and return its record with the name it got.
 
         ``record``: of :mod:`.intake`; its name is ignored. A scan that waited here without a label
-        is replaced by the labelled one. ``allow_alike``: the scan only looks like one that is here.
+        is replaced by the labelled one, which keeps what was known of it. ``allow_alike``: the
+        scan only looks like one that is here.
         Raises SkinSegError where the scan is here already, or its patient is on the other side of
         training and test; OutputError where it cannot be written. Then nothing is changed.
         """
-        self._refuse(record, self.records(), allow_alike)  # before minutes of writing
+        self._accepted(record, self.records(), allow_alike)  # before minutes of writing
         with replacing_together() as files:
             # Until the name is known, under one that no case has.
             draft = replace(record, name="head_000000")
@@ -164,8 +165,8 @@ class CaseFolder:
             with self.locked():
                 self._tidy()
                 there = self.records()
-                waiting = self._refuse(record, there, allow_alike)
-                named = replace(record, name=self._next_name())
+                known, waiting = self._accepted(record, there, allow_alike)
+                named = replace(known, name=self._next_name())
                 files.rename(self.folder / draft.image, self.folder / named.image)
                 if mask is not None:
                     files.rename(self.folder / draft.label, self.folder / named.label)
@@ -230,28 +231,30 @@ class CaseFolder:
         finally:
             lock.release()
 
-    def _refuse(
+    def _accepted(
         self, record: CaseRecord, there: list[CaseRecord], allow_alike: bool
-    ) -> list[CaseRecord]:
-        """The unlabelled cases that ``record`` replaces; raises SkinSegError where it may not be
-        added."""
+    ) -> tuple[CaseRecord, list[CaseRecord]]:
+        """The record with what was known before, and the unlabelled cases that it replaces.
+
+        Raises SkinSegError where it may not be added.
+        """
         waiting = []
         for other in there:
             same = other.image_sha256 == record.image_sha256
             alike = not allow_alike and likeness(other.sketch, record.sketch) >= SAME_SCAN
             if (same or alike) and record.labelled and not other.labelled:
                 waiting.append(other)
+                if same:
+                    record = _completed(record, other)
             elif same or alike:
                 raise SkinSegError(_twice(other, record, same))
-            elif other.patient == record.patient and {other.split, record.split} == {
-                "train",
-                "test",
-            }:
+        for other in there:
+            if other.patient == record.patient and {other.split, record.split} == {"train", "test"}:
                 raise SkinSegError(
                     f"A scan of this patient, {other.name}, is for {_USE[other.split]}. The same "
                     f"person must not be in both; add this scan for {_USE[other.split]} too."
                 )
-        return waiting
+        return record, waiting
 
     def _record_file(self, record: CaseRecord) -> Path:
         return self.folder / RECORDS / f"{record.name}.json"
@@ -337,6 +340,27 @@ class CaseFolder:
 
 
 _USE = {"train": "training", "test": "testing"}
+
+
+def _completed(record: CaseRecord, before: CaseRecord) -> CaseRecord:
+    """A record with what was known of the same scan while it waited for its label.
+
+    The file that was labelled is the data set's own, whose header says nothing.
+    """
+    if record.scanner != Scanner():
+        return record
+    return replace(
+        record,
+        patient=before.patient,
+        scanner=before.scanner,
+        sex=before.sex,
+        age_decade=before.age_decade,
+        contrast=before.contrast,
+        defaced=record.defaced or before.defaced,
+        site=record.site or before.site,
+        notes=(*before.notes, *record.notes),
+        artefacts=tuple(sorted({*before.artefacts, *record.artefacts})),
+    )
 
 
 def _twice(there: CaseRecord, record: CaseRecord, same: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from SkinSegLib.core import (
     CTVolume,
     FindingKind,
     GeometryError,
+    OutputError,
     PrivacyError,
     Progress,
     SkinMask,
@@ -22,6 +24,7 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.scan.facts import facts
 from SkinSegLib.segmentation.level import find_level
+from SkinSegLib.segmentation.network_grid import NetworkGrid
 
 from .files import digest, straightened
 from .record import OLDEST_DECADE, CaseRecord, Scanner, tame
@@ -33,6 +36,12 @@ if TYPE_CHECKING:
 
 #: Said in every record; nothing of the file's own comes along.
 _MADE_BY = "skinseg"
+#: Tissue that is no patient, within so many cells of so many mm beside it, in mL: a contact.
+_CONTACT_CELL_MM, _CONTACT_CELLS, _CONTACT_ML = 2.0, 2, 1.0
+#: Less than this in mL is no head, not even half of a child's.
+_LEAST_ML = 200.0
+#: The key of a user's pseudonyms.
+_KEY = "pseudonyms.key"
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,28 @@ class Intake:
     record: CaseRecord
     volume: CTVolume
     mask: NDArray[np.uint8] | None
+
+
+def own_key() -> tuple[bytes, Path, bool]:
+    """The key of this user's pseudonyms, its file, and whether it was made just now.
+
+    It lies beside the user's own models, for its owner alone to read. Raises PrivacyError if it is
+    damaged, OutputError if it cannot be made.
+    """
+    from SkinSegLib.privacy import load_key, make_key
+    from SkinSegLib.segmentation.models import user_folder
+
+    path = user_folder() / _KEY
+    if path.exists():
+        return load_key(path), path, False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {path.parent} cannot be made ({error.strerror}). Set SKINSEG_MODELS to a "
+            "folder that can be written to."
+        ) from error
+    return make_key(path), path, True
 
 
 def patient_pseudonym(
@@ -100,6 +131,7 @@ def prepare(
         if mask.shape != volume.voxels.shape:
             raise GeometryError("The label is not on the grid of the scan. Give its own scan.")
         mask = (mask > 0).astype(np.uint8)
+        _require_head(volume, mask)
     with progress.stage("Case", 1.0):
         _require_no_text(volume)
         progress.update(0.2)
@@ -107,9 +139,9 @@ def prepare(
         edited = None
         if mask is not None and who.before is not None:
             edited = round(float(np.count_nonzero(mask != who.before)) * volume.voxel_volume_ml, 2)
-        kinds = who.findings
-        if kinds is None:
-            kinds = tuple(finding.kind for finding in facts(volume).findings)
+        kinds = set(who.findings or (finding.kind for finding in facts(volume).findings))
+        if mask is not None:
+            kinds |= _seen(volume, mask)
         if deface is not None:
             volume, mask = _without_face(volume, mask, deface)
         progress.update(0.5)
@@ -153,6 +185,46 @@ _ARTEFACTS = {
     FindingKind.METAL_STREAKS,
     FindingKind.THICK_SLICES,
 }
+
+
+def _seen(volume: CTVolume, mask: NDArray[np.uint8]) -> set[FindingKind]:
+    """What a label (k, j, i) and its scan say: whether anything touches the patient, and whether
+    the scan's end cuts more than the neck."""
+    from scipy import ndimage
+
+    level = find_level(volume)
+    grid = NetworkGrid.over(volume, _CONTACT_CELL_MM)
+    filled = grid.label(mask)
+    near = ndimage.binary_dilation(filled >= 0.5, iterations=_CONTACT_CELLS)
+    beside = near & (filled < 0.02) & (grid.grey(volume, level) > 0.7)
+    found = set()
+    if np.count_nonzero(beside) * float(np.prod(grid.spacing)) / 1000 > _CONTACT_ML:
+        found.add(FindingKind.TOUCHES_OBJECT)
+    ends = [filled[-1], filled[:, 0], filled[:, -1], filled[:, :, 0], filled[:, :, -1]]
+    if any((end >= 0.5).any() for end in ends):
+        found.add(FindingKind.CUT_BY_FIELD_OF_VIEW)
+    return found
+
+
+def _require_head(volume: CTVolume, mask: NDArray[np.uint8]) -> None:
+    """Raise SkinSegError for a label that is empty, inverted, or shows no head."""
+    if not mask.any():
+        raise SkinSegError("The label is empty. Choose another segment, or label the scan first.")
+    level = find_level(volume)
+    # Every other voxel along each axis says as much as all of them.
+    few = (slice(None, None, 1 + (min(volume.voxels.shape) > 64)),) * 3
+    head, tissue = mask[few] > 0, volume.voxels[few] > level.skin
+    outside = float(tissue[~head].mean()) if not head.all() else 1.0
+    inside = float(tissue[head].mean())
+    if inside <= outside:
+        raise SkinSegError(
+            f"{inside:.0%} of the label is tissue, and {outside:.0%} of what lies around it: it "
+            "seems to be inverted, or another scan's. The solid head must be 1, all else 0."
+        )
+    if np.count_nonzero(mask) * volume.voxel_volume_ml < _LEAST_ML:
+        raise SkinSegError(
+            f"The label has less than {_LEAST_ML:.0f} mL. Label the solid head, not its surface."
+        )
 
 
 def _require_no_text(volume: CTVolume) -> None:
