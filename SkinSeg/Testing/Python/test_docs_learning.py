@@ -21,7 +21,7 @@ from tuning_makers import WITH_TINY, ball_source
 def commands() -> list[list[str]]:
     text = (REPOSITORY / "Docs" / "learning.md").read_text(encoding="utf-8")
     found = [line.split() for line in re.findall(r"^    skinseg (.*)$", text, re.MULTILINE)]
-    assert len(found) == 13
+    assert len(found) == 14
     return found
 
 

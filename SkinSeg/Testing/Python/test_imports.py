@@ -36,6 +36,7 @@ DOOR = {
         "cli",
         "cli_arguments",
         "cli_check",
+        "cli_data",
         "cli_deface",
         "cli_dicom",
         "cli_dicom_export",
@@ -66,12 +67,14 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
+    "filelock": {"training"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
     "highdicom",
+    "filelock",
 }
 
 
