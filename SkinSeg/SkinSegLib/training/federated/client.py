@@ -62,8 +62,9 @@ class SiteTrainer(Executor):  # type: ignore[misc]
         number = shareable.get_header(AppConstants.CURRENT_ROUND)
         if not isinstance(number, int):
             raise SkinSegError("The server has sent no number of the round. Check its version.")
+        state = self._site.state or folder
         weights = train_round(
-            plan, self._site, self._heads, received.params, number, folder, progress
+            plan, self._site, self._heads, received.params, number, state, progress
         )
         cases = case_count(self._heads)
         # FLARE's name for what a result counts for.

@@ -16,7 +16,7 @@ from SkinSegLib.segmentation.bundle import Bundle
 
 from .plan import FederatedPlan
 from .result import START, model_values
-from .weights import weights_of, write_weights
+from .weights import Weights, weights_of, write_weights
 
 #: What a site's administrator allows, see Docs/federated.md.
 PACKAGE = "SkinSegLib.training.federated."
@@ -32,11 +32,20 @@ def require_flare() -> None:
         )
 
 
-def export_job(folder: Path, name: str, version: str, start: Bundle, plan: FederatedPlan) -> Path:
+def export_job(
+    folder: Path,
+    name: str,
+    version: str,
+    start: Bundle,
+    plan: FederatedPlan,
+    weights: Weights | None = None,
+    first: int = 0,
+) -> Path:
     """Write the job ``folder``/``name``, and return that folder.
 
     ``name``, ``version``: of the model that comes out. ``start``: the model that it begins with, of
-    the plan's design. Raises OutputError where there is something already, SkinSegError for a name
+    the plan's design. ``weights``, ``first``: those after another job's last round, and how many
+    rounds it had. Raises OutputError where there is something already, SkinSegError for a name
     that cannot be one, MissingPackageError.
     """
     require_flare()
@@ -45,10 +54,10 @@ def export_job(folder: Path, name: str, version: str, start: Bundle, plan: Feder
     if (folder / name).exists():
         raise OutputError(f"There is a {name} in {folder} already. Choose another name.")
     with TemporaryDirectory() as place:
-        weights = Path(place) / START
-        write_weights(weights_of(start.load_network()), weights)
+        file = Path(place) / START
+        write_weights(weights or weights_of(start.load_network()), file)
         try:
-            _job(name, version, start, plan, weights).export_job(str(folder))
+            _job(name, version, start, plan, file, first).export_job(str(folder))
         except OSError as error:
             raise OutputError(
                 f"The job cannot be written to {folder} ({error.strerror}). Choose another folder."
@@ -56,7 +65,7 @@ def export_job(folder: Path, name: str, version: str, start: Bundle, plan: Feder
     return folder / name
 
 
-def _job(name: str, version: str, start: Bundle, plan: FederatedPlan, weights: Path) -> Any:
+def _job(name: str, version: str, start: Bundle, plan: FederatedPlan, file: Path, first: int) -> Any:
     from nvflare.job_config.api import FedJob
 
     from .client import SiteTrainer
@@ -65,8 +74,8 @@ def _job(name: str, version: str, start: Bundle, plan: FederatedPlan, weights: P
     job = FedJob(name=name, min_clients=plan.min_sites)
     # The components are those of the installed SkinSeg: code never travels.
     job.set_app_packages(["SkinSegLib"])
-    job.to_server(Rounds(plan.plain(), model_values(name, version, start)))
+    job.to_server(Rounds(plan.plain(), model_values(name, version, start), first))
     job.to_server(WeightsFile(), id="persistor")
     job.to_clients(SiteTrainer(plan.plain()), tasks=["train"])
-    job.add_file_to_server(str(weights), app_folder_type="config")
+    job.add_file_to_server(str(file), app_folder_type="config")
     return job

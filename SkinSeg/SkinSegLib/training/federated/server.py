@@ -43,14 +43,16 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
 
     FLARE's own FedAvg waits for every site that it asked. Here a site that fails, is late, or
     sends what is not the job's weights is left out of that round, and asked again in the next.
-    ``plan``: its plain values. ``model``: see :func:`.result.write_model`.
+    ``plan``: its plain values. ``model``: see :func:`.result.write_model`. ``first``: the round to
+    begin with, for a job that goes on where another one ended.
     """
 
-    def __init__(self, plan: dict[str, Any], model: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], model: dict[str, Any], first: int = 0) -> None:
         values = plan_from(plan)
         super().__init__(num_clients=values.min_sites, num_rounds=values.rounds)
         self.plan = plan
         self.model = model
+        self.first = first
 
     def run(self) -> None:
         """All rounds, then the model as a bundle; called by FLARE."""
@@ -59,7 +61,7 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
         model.total_rounds = plan.rounds
         start: Weights = model.params
         folder = result_folder(self.fl_ctx)
-        for number in range(plan.rounds):
+        for number in range(self.first, plan.rounds):
             self.current_round = model.current_round = number
             results = self.broadcast_model(
                 model,
@@ -69,7 +71,7 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
             )
             if self.abort_signal.triggered:
                 return
-            good = self._accepted(results or [], start, folder / TABLE)
+            good, lines = self._accepted(results or [], start)
             if len(good) < plan.min_sites:
                 self.panic(
                     f"Only {len(good)} sites have sent usable weights, and {plan.min_sites} are "
@@ -79,10 +81,14 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
             model = self.update_model(model, self.aggregate(good))
             checked(model.params, start)
             self.save_model(model)
+            # Last: what the table tells of is in the weights.
+            _tell(folder / TABLE, lines)
         write_model(folder, self.model, plan)
 
-    def _accepted(self, results: Sequence[FLModel], start: Weights, table: Path) -> list[FLModel]:
-        """The results that can be averaged; who sent them, and why others cannot, as CSV."""
+    def _accepted(
+        self, results: Sequence[FLModel], start: Weights
+    ) -> tuple[list[FLModel], list[list[Any]]]:
+        """The results that can be averaged, and a line of the table for every result."""
         good, lines = [], []
         for result in results:
             site = result.meta.get("client_name", "")
@@ -95,13 +101,17 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
                 continue
             good.append(result)
             lines.append([self.current_round + 1, site, cases, ""])
-        new = not table.exists()
-        with table.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["round", "site", "cases", "left out"])
-            writer.writerows(lines)
-        return good
+        return good, lines
+
+
+def _tell(table: Path, lines: list[list[Any]]) -> None:
+    """Who has sent what in a round, as CSV."""
+    new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if new:
+            writer.writerow(["round", "site", "cases", "left out"])
+        writer.writerows(lines)
 
 
 def result_folder(fl_ctx: FLContext) -> Path:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import SkinSegLib
-from SkinSegLib.core import OutputError, Progress, SkinSegError
+from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
 
 from ..session import MODEL
 from .job import PACKAGE
@@ -41,7 +41,8 @@ def run_job(
 ) -> None:
     """Run a job with the given sites and leave weights, table, model and FLARE's log in ``output``.
 
-    ``sites``: name to what :func:`.site.find_site` reads. Progress stage: Rounds. Raises
+    ``sites``: name to what :func:`.site.find_site` reads. A table and weights that are in
+    ``output`` already are of rounds before. Progress stage: Rounds. Raises
     SkinSegError where the job fails, with the log to look into; OutputError; Cancelled, having
     ended every process.
     """
@@ -56,6 +57,8 @@ def run_job(
         folder = Path(place)
         write_sites(sites, folder / "sites.json")
         _allow(folder / "flare" / "local")
+        table = output / TABLE
+        before = table.read_text(encoding="utf-8") if table.is_file() else ""
         names = ",".join(sites)
         command = [sys.executable, "-m", "nvflare.private.fed.app.simulator.simulator", str(job)]
         command += ["-w", str(folder / "flare"), "-c", names, "-n", str(len(sites))]
@@ -73,11 +76,13 @@ def run_job(
             results = folder.joinpath("flare", *_RESULTS)
             try:
                 while process.poll() is None:
-                    progress.update(_rounds_in(results / TABLE) / plan.rounds)
+                    if rounds_in(results / TABLE) > rounds_in(table):
+                        _take_over(results, output, before)
+                    progress.update(rounds_in(table) / plan.rounds)
                     time.sleep(_POLL_S)
             finally:
                 _end(process)
-        _take_over(results, output)
+            _take_over(results, output, before)
     if not (output / MODEL).is_dir():
         raise SkinSegError(
             f"The sites did not train a model together. {LOG} in {output} says what failed."
@@ -101,11 +106,10 @@ def _environment(sites: Path) -> dict[str, str]:
     }
 
 
-def _rounds_in(table: Path) -> int:
+def rounds_in(table: Path) -> int:
     """How many rounds a table tells of."""
-    if not table.is_file():
-        return 0
-    last = table.read_text(encoding="utf-8").splitlines()[-1].partition(",")[0]
+    lines = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
+    last = lines[-1].partition(",")[0] if lines else ""
     return int(last) if last.isdigit() else 0
 
 
@@ -120,11 +124,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _take_over(results: Path, output: Path) -> None:
+def _take_over(results: Path, output: Path, before: str) -> None:
+    """Copy what the server has written; ``before``: the table of earlier jobs."""
     try:
-        for name in (RESULT, TABLE):
-            if (results / name).is_file():
-                shutil.copyfile(results / name, output / name)
+        # Weights are written before their lines of the table.
+        if (results / TABLE).is_file():
+            lines = (results / TABLE).read_text(encoding="utf-8")
+            with replacing(output / RESULT) as temporary:
+                shutil.copyfile(results / RESULT, temporary)
+            with replacing(output / TABLE) as temporary:
+                new = lines.partition("\n")[2] if before else lines
+                temporary.write_text(before + new, encoding="utf-8")
         if (results / MODEL).is_dir():
             shutil.copytree(results / MODEL, output / MODEL)
     except OSError as error:

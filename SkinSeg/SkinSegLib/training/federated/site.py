@@ -23,7 +23,7 @@ from ..scenes.sources import made_source
 from ..session import HEAD_MM
 from ..train import make_optimiser, run_steps
 from .plan import FederatedPlan
-from .weights import Weights, checked, put_weights, weights_of
+from .weights import Weights, checked, put_weights, read_weights, weights_of, write_weights
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,14 @@ HEADS, _OPTIMISER = "heads.npz", "optimiser.pt"
 @dataclass(frozen=True)
 class Site:
     """``data``: folder of a data set. ``heads``: file that its heads are kept in, or a file with
-    heads alone. ``device``, ``workers``: see TrainOptions. ``threads``: of the CPU, None for all."""
+    heads alone. ``state``: folder for the optimiser's state; both are in FLARE's folder of the job
+    where not given. ``device``, ``workers``: see TrainOptions. ``threads``: of the CPU, None for
+    all."""
 
     name: str
     data: Path | None = None
     heads: Path | None = None
+    state: Path | None = None
     device: str = "auto"
     workers: int = 0
     threads: int | None = None
@@ -49,14 +52,14 @@ class Site:
 def find_site(name: str, local: Path) -> Site:
     """The site of a name, as the site itself has set it up; ``local``: FLARE's folder of it.
 
-    The file maps names of sites to "data", "heads", "device", "workers" and "threads". Raises
+    The file maps names of sites to the values of :class:`Site`. Raises
     SkinSegError where it is missing or damaged, or says nothing of this site.
     """
     path = Path(os.environ.get(VARIABLE) or local / FILE)
     hint = f'Write {{"{name}": {{"data": FOLDER}}}} to {FILE} in the local folder of FLARE.'
     try:
         values = json.loads(path.read_text(encoding="utf-8"))[name]
-        places = {key: Path(values[key]) for key in ("data", "heads") if key in values}
+        places = {key: Path(values[key]) for key in ("data", "heads", "state") if key in values}
         rest = {key: value for key, value in values.items() if key not in places}
         site = Site(name, **places, **rest)
     except OSError as error:
@@ -141,13 +144,29 @@ def train_alone(
     plan: FederatedPlan,
     site: Site,
     heads: list[HeadSource],
-    weights: Any,
+    weights: Weights,
+    folder: Path,
     progress: Progress | None = None,
 ) -> Weights:
-    """The same steps as all rounds of a plan, without anybody else: what a site can do alone."""
-    network, optimiser, device = _begun(plan, site, weights)
-    _take(plan, site, heads, network, optimiser, device, range(plan.steps), progress)
-    return weights_of(network)
+    """All rounds of a plan without anybody else: what a site can do alone.
+
+    ``folder``: keeps what each round left; a training that was stopped goes on from there. Progress
+    stage: Alone. Raises what :func:`train_round` raises, Cancelled with the last round in place.
+    """
+    progress = progress or Progress()
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {int(path.stem.partition("-")[2]): path for path in folder.glob("round-*.npz")}
+    first = max(kept, default=0)
+    if first:
+        weights = read_weights(kept[first])
+    with progress.stage("Alone", 1.0):
+        for number in range(first, plan.rounds):
+            progress.update(number / plan.rounds)
+            part = Progress(is_cancelled=progress.is_cancelled)
+            weights = train_round(plan, site, heads, weights, number, folder, part)
+            write_weights(weights, folder / f"round-{number + 1}.npz")
+            (folder / f"round-{number}.npz").unlink(missing_ok=True)
+    return weights
 
 
 def _begun(
