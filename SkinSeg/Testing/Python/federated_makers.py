@@ -11,10 +11,10 @@ from SkinSegLib.training.scenes import HeadSource
 NETWORK = {"channels": (4, 8), "strides": (2,), "num_res_units": 0}
 TINY = Design("UNet", NETWORK, 8.0, ((16, 16, 16),), 2)
 #: Python runs this at the start of every process: they know the small design and no other.
-FOR_PROCESSES = """
+FOR_PROCESSES = f"""
 import SkinSegLib.training.designs as designs
-designs.DESIGNS = {"tiny": designs.Design("UNet", %r, 8.0, ((16, 16, 16),), 2)}
-""" % (NETWORK,)
+designs.DESIGNS = {{"tiny": designs.Design("UNet", {NETWORK!r}, 8.0, ((16, 16, 16),), 2)}}
+"""
 
 
 def ball(name: str, radius: float = 45.0) -> HeadSource:

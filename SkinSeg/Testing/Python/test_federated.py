@@ -23,7 +23,7 @@ from SkinSegLib.training.federated.weights import (
     weights_of,
     write_weights,
 )
-from SkinSegLib.training.scenes import save_sources
+from SkinSegLib.training.scenes import load_sources, save_sources
 
 #: Not in any message, log of the server, or job: it stands for what names a patient.
 SECRET = "case/Eva_Muster"
@@ -119,14 +119,20 @@ def test_a_site_says_itself_where_its_data_are(tmp_path, monkeypatch):
         find_site("north", tmp_path / "none")
     other = tmp_path / "elsewhere.json"
     monkeypatch.setenv(site_module.VARIABLE, str(other))
-    for text in ("{", "[]", '{"north": {}}', '{"north": {"data": "x", "more": 1}}'):
+    for text in (
+        "{",
+        "[]",
+        '{"north": "x"}',
+        '{"north": {}}',
+        '{"north": {"data": "x", "more": 1}}',
+    ):
         other.write_text(text)
         with pytest.raises(SkinSegError, match="north"):
             find_site("north", tmp_path)
 
 
 def test_rounds_in_a_row_are_one_training(tmp_path, start):
-    """One site alone, in three rounds: the steps, rates and optimiser of one run of the training."""
+    """One site alone, in three rounds: steps, rates and optimiser of one run of the training."""
     heads = heads_of(2)
     site, plan = Site("a", device="cpu", threads=1), plan_of(rounds=3)
     begun = weights_of(start.load_network())
@@ -196,7 +202,6 @@ def simulated(tmp_path_factory, start):
     for name, count in (("north", 1), ("south", 3)):
         save_sources(heads_of(count), folder / f"{name}.npz")
         sites[name] = {"heads": str(folder / f"{name}.npz"), "device": "cpu", "threads": 1}
-        sites[name]["state"] = str(folder)
     (folder / "out").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
@@ -210,10 +215,11 @@ def simulated(tmp_path_factory, start):
 def test_the_result_is_the_mean_by_cases_and_a_lost_site_stops_nobody(simulated, start):
     folder, _, plan = simulated
     begun = weights_of(start.load_network())
-    parts = [
-        train_round(plan, Site(name, device="cpu", threads=1), _kept(folder, name), begun, 0, folder)
-        for name in ("north", "south")
-    ]
+    parts = []
+    for name in ("north", "south"):
+        heads = load_sources(folder / f"{name}.npz")
+        site = Site(name, device="cpu", threads=1)
+        parts.append(train_round(plan, site, heads, begun, 0, folder))
     network = weights_of(load_bundle(folder / "out" / "model").load_network())
     for name, value in network.items():
         mean = (1 * parts[0][name] + 3 * parts[1][name]) / 4
@@ -225,12 +231,6 @@ def test_the_result_is_the_mean_by_cases_and_a_lost_site_stops_nobody(simulated,
     assert sorted(rows[1:]) == ["1,north,1,", "1,south,3,"]
     card = (folder / "out" / "model" / "docs" / "README.md").read_text(encoding="utf-8")
     assert "2 sites with 4 cases together" in card
-
-
-def _kept(folder, name):
-    from SkinSegLib.training.scenes import load_sources
-
-    return load_sources(folder / f"{name}.npz")
 
 
 @flare

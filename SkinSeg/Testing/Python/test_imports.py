@@ -40,6 +40,7 @@ DOOR = {
         "cli_dicom",
         "cli_dicom_export",
         "cli_evaluate",
+        "cli_federated",
         "cli_mesh",
         "cli_models",
         "cli_privacy",
@@ -66,6 +67,7 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
+    "nvflare": {"training"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {

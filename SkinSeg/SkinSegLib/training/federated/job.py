@@ -65,7 +65,9 @@ def export_job(
     return folder / name
 
 
-def _job(name: str, version: str, start: Bundle, plan: FederatedPlan, file: Path, first: int) -> Any:
+def _job(
+    name: str, version: str, start: Bundle, plan: FederatedPlan, file: Path, first: int
+) -> Any:
     from nvflare.job_config.api import FedJob
 
     from .client import SiteTrainer

@@ -78,8 +78,8 @@ def _card(model: Mapping[str, Any], plan: FederatedPlan, how: str) -> str:
     return f"""# {model["model"]} {model["model_version"]}
 
 Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
-not a medical device. Trained on from {model["start_name"]} {model["start_version"]} (weights' SHA-256
-`{model["start_sha256"][:16]}...`) {how}.
+not a medical device. Trained on from {model["start_name"]} {model["start_version"]} (weights'
+SHA-256 `{model["start_sha256"][:16]}...`) {how}.
 
 {CARD_MARKS[0]}
 

@@ -59,12 +59,14 @@ def find_site(name: str, local: Path) -> Site:
     hint = f'Write {{"{name}": {{"data": FOLDER}}}} to {FILE} in the local folder of FLARE.'
     try:
         values = json.loads(path.read_text(encoding="utf-8"))[name]
-        places = {key: Path(values[key]) for key in ("data", "heads", "state") if key in values}
-        rest = {key: value for key, value in values.items() if key not in places}
-        site = Site(name, **places, **rest)
+        settings: dict[str, Any] = {
+            key: Path(value) if key in ("data", "heads", "state") else value
+            for key, value in values.items()
+        }
+        site = Site(name, **settings)
     except OSError as error:
         raise SkinSegError(f"This site has not said where its data are. {hint}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SkinSegError(f"What this site says of its data cannot be read. {hint}") from error
     if site.data is None and site.heads is None:
         raise SkinSegError(f"This site has not said where its data are. {hint}")

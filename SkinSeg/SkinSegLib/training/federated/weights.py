@@ -73,7 +73,7 @@ def write_weights(weights: Mapping[str, NDArray[np.float32]], path: Path) -> Non
 
 
 def read_weights(path: Path) -> Weights:
-    """Read what :func:`write_weights` wrote; never code. Raises ModelError if it is no such file."""
+    """Read what :func:`write_weights` wrote; never code. Raises ModelError for another file."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
