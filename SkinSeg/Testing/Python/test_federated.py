@@ -224,8 +224,8 @@ def test_the_result_is_the_mean_by_cases_and_a_lost_site_stops_nobody(simulated,
     for name, value in network.items():
         mean = (1 * parts[0][name] + 3 * parts[1][name]) / 4
         np.testing.assert_allclose(value, mean, atol=1e-6)
-        # Else the weights of the mean would not matter.
-        assert np.abs(parts[0][name] - parts[1][name]).max() > 1e-4
+    # Else the shares in the mean would not matter.
+    assert max(np.abs(parts[0][name] - parts[1][name]).max() for name in network) > 1e-3
     rows = (folder / "out" / "rounds.csv").read_text().splitlines()
     assert rows[0] == "round,site,cases,left out"
     assert sorted(rows[1:]) == ["1,north,1,", "1,south,3,"]

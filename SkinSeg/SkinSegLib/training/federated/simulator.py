@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import SkinSegLib
 from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
 
 from ..session import MODEL
@@ -28,6 +27,8 @@ LOG = "flare.log"
 #: What the simulator calls its server and its only job.
 _RESULTS = ("server", "simulate_job")
 _POLL_S = 0.5
+#: Where SkinSegLib lies.
+_LIBRARY = Path(__file__).resolve().parents[3]
 #: FLARE puts names of sites into folders and addresses.
 _SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
@@ -75,7 +76,8 @@ def run_job(
             )
             results = folder.joinpath("flare", *_RESULTS)
             try:
-                while process.poll() is None:
+                # The model is the last that is written; FLARE itself takes longer to end.
+                while process.poll() is None and not (results / MODEL).is_dir():
                     if rounds_in(results / TABLE) > rounds_in(table):
                         _take_over(results, output, before)
                     progress.update(rounds_in(table) / plan.rounds)
@@ -98,7 +100,7 @@ def _allow(local: Path) -> None:
 
 def _environment(sites: Path) -> dict[str, str]:
     """Of the simulator: it must find the SkinSeg that runs, installed or not."""
-    places = [str(Path(SkinSegLib.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    places = [str(_LIBRARY), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         VARIABLE: str(sites),
