@@ -28,10 +28,10 @@ from .session import HEAD_MM, LICENCE, MODEL, draw_curves
 from .train import TrainOptions, train
 
 #: Before the name of a head that is somebody's own case.
-_OWN = "case/"
+OWN = "case/"
 _CACHE, _HELD_OUT, _CASES = "heads.npz", "held-out-heads.npz", "cases.json"
 #: Made heads to rehearse on, and to validate on; the seeds are those of the shipped model.
-_MADE, _HELD_OUT_MADE = 8, 2
+MADE_HEADS, _HELD_OUT_MADE = 8, 2
 #: How often a corrected scan is shown with what was around it.
 _AS_IT_WAS = 0.85
 
@@ -151,8 +151,8 @@ def mixed_scene(
     share: float = 0.5,
 ) -> Scene:
     """The scene of a seed: ``share`` of them of one's own cases, the rest made ones."""
-    own = [source for source in sources if source.name.startswith(_OWN)]
-    others = [source for source in sources if not source.name.startswith(_OWN)]
+    own = [source for source in sources if source.name.startswith(OWN)]
+    others = [source for source in sources if not source.name.startswith(OWN)]
     if own and (not others or np.random.default_rng([seed, 40]).random() < share):
         return make_scene(own, seed, shape, size_mm, odd=0.3, own=_AS_IT_WAS)
     return make_scene(others, seed, shape, size_mm)
@@ -163,7 +163,7 @@ def own_head(cases: CaseFolder, record: CaseRecord) -> HeadSource:
     volume, mask = cases.read(record)
     if mask is None:
         raise SkinSegError(f"{record.name} has no label yet. Label it first.")
-    return from_scan(_OWN + record.name, volume, mask, HEAD_MM, real_scene=True)
+    return from_scan(OWN + record.name, volume, mask, HEAD_MM, real_scene=True)
 
 
 def _heads(
@@ -197,15 +197,15 @@ def _rehearsal(data: Path | None, progress: Progress) -> tuple[list[HeadSource],
     if data is not None:
         both = [
             gather_sources(data, label_of, HEAD_MM, made, held_out, progress.part(0.5, 0.5))
-            for made, held_out in ((_MADE, False), (_HELD_OUT_MADE, True))
+            for made, held_out in ((MADE_HEADS, False), (_HELD_OUT_MADE, True))
         ]
         return both[0], both[1]
-    seeds = [*range(_MADE), *range(1000, 1000 + _HELD_OUT_MADE)]
+    seeds = [*range(MADE_HEADS), *range(1000, 1000 + _HELD_OUT_MADE)]
     made = []
     for seed in seeds:
         made.append(made_source(seed, HEAD_MM))
         progress.update(0.5 + 0.5 * len(made) / len(seeds))
-    return made[:_MADE], made[_MADE:]
+    return made[:MADE_HEADS], made[MADE_HEADS:]
 
 
 def _card(options: FineTuneOptions, start: Bundle, names: tuple[str, ...]) -> str:

@@ -41,6 +41,7 @@ DOOR = {
         "cli_dicom",
         "cli_dicom_export",
         "cli_evaluate",
+        "cli_federated",
         "cli_mesh",
         "cli_models",
         "cli_privacy",
@@ -68,6 +69,7 @@ ONLY_IN = {
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
     "filelock": {"training"},
+    "nvflare": {"training"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
