@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +18,12 @@ from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
 
 from .designs import DESIGNS, Design
-from .scenes import HeadSource, Scene, make_scene
+from .loader import SceneMaker, scene_loader, validation_scenes
+from .scenes import HeadSource, make_scene
 
 if TYPE_CHECKING:
     import torch
 
-#: Seeds of scenes: validation and evaluation scenes are never trained on.
-VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
-#: From heads, a seed, a shape and the size of a cell to a scene. A function at the top of a module
-#: or a partial of one: it is sent to other processes.
-SceneMaker = Callable[[list[HeadSource], int, tuple[int, int, int], float], Scene]
 _CHECKPOINT, _BEST, _LOG = "checkpoint.pt", "best.pt", "log.csv"
 
 
@@ -115,8 +110,8 @@ def train(
         state = _State()
         (options.output / _LOG).unlink(missing_ok=True)
         _write_recipe(options, design, sources, start)
-    batches = _scene_loader(sources, options, range(state.step, options.steps), make)
-    held_out = _validation_batches(validation, design, options, make)
+    batches = scene_loader(sources, options, design, range(state.step, options.steps), make)
+    held_out = validation_scenes(validation, design, options, make)
     started = time.monotonic() - state.seconds
     patience = options.patience * options.validate_every
     losses: list[float] = []
@@ -172,7 +167,7 @@ def run_steps(
     """
     progress = progress or Progress()
     losses = []
-    batches = _scene_loader(sources, options, steps, make)
+    batches = scene_loader(sources, options, DESIGNS[options.design], steps, make)
     with threads(_free_cores(options)):
         for step, batch in zip(steps, batches, strict=True):
             progress.update((step - steps.start) / len(steps))
@@ -213,53 +208,6 @@ def _keep_best(folder: Path, network: torch.nn.Module, state: _State, dice: floa
     if dice > state.best:
         state.best, state.best_step = dice, state.step
         _save(network.state_dict(), folder / _BEST)
-
-
-def _scene_loader(
-    sources: list[HeadSource], options: TrainOptions, steps: range, make: SceneMaker
-) -> Iterator[list[torch.Tensor]]:
-    """The batches of some steps; the same whatever the number of workers."""
-    from torch.utils.data import DataLoader
-
-    indices = range(steps.start * options.scenes, steps.stop * options.scenes)
-    design = DESIGNS[options.design]
-    scenes = _Scenes(sources, options.seed, options.scenes, design, indices, make)
-    return iter(DataLoader(scenes, batch_size=options.scenes, num_workers=options.workers))
-
-
-@dataclass(frozen=True)
-class _Scenes:
-    """A torch map-style data set: the n-th scene of a run."""
-
-    sources: list[HeadSource]
-    seed: int
-    batch: int
-    design: Design
-    indices: range
-    make: SceneMaker
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, n: int) -> tuple[Any, Any, Any]:
-        index = self.indices[n]
-        # All scenes of a batch are of one shape.
-        shape = self.design.shapes[index // self.batch % len(self.design.shapes)]
-        seed = self.seed * 1_000_000 + index
-        scene = self.make(self.sources, seed, shape, self.design.cell_mm)
-        return scene.grey[None], scene.filled[None], scene.weight[None]
-
-
-def _validation_batches(
-    sources: list[HeadSource], design: Design, options: TrainOptions, make: SceneMaker
-) -> list[tuple[Any, Any]]:
-    """Scenes of held-out heads, the same in every run and for every seed."""
-    batches = []
-    for n in range(options.validation_scenes):
-        shape = design.shapes[n % len(design.shapes)]
-        scene = make(sources, VALIDATION_SEED + n, shape, design.cell_mm)
-        batches.append((scene.grey, scene.filled))
-    return batches
 
 
 def _step(
