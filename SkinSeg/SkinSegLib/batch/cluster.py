@@ -1,0 +1,231 @@
+"""Dask: workers on this computer or on a cluster, and tasks given to them one by one.
+
+Nothing large goes through Dask: a task names files, which the worker reads itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .. import __version__
+from ..core import MissingPackageError, Progress, WorkerError
+from .plan import CaseTask
+
+Result = TypeVar("Result")
+
+#: Memory of a worker for the largest usual scans; decides how many there are by default.
+_WORKER_BYTES = 4e9
+#: Seconds that workers may take to be there, and that a cluster may be without any.
+_START_S, _ALONE_S = 120.0, 120.0
+_POLL_S = 0.5
+#: Results are small and a case's memory is its own: nothing can be spilled, and a worker that waits
+#: for its memory to shrink would wait for ever. Too much ends the process, which is then replaced.
+_CONFIG = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.admin.tick.limit": "1h",  # computing holds Python's lock; that is no news
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a batch is computed.
+
+    ``workers``: processes on this computer, None for as many as it has cores and memory for.
+    ``memory``: the most that each may take ("6GB"), None for its share of all. ``scheduler``: the
+    address of a Dask scheduler that is there already; then the others have no meaning.
+    """
+
+    workers: int | None = None
+    memory: str | None = None
+    scheduler: str | None = None
+
+
+@contextmanager
+def connected(where: Where, shared: Sequence[Path], progress: Progress) -> Iterator[Any]:
+    """A distributed.Client whose workers are ready within the block.
+
+    ``shared``: folders that every worker must see. Raises MissingPackageError without Dask;
+    WorkerError if no worker comes, or one has no or another SkinSeg, or sees no such folder;
+    Cancelled while it waits for them.
+    """
+    try:
+        import dask
+        import distributed
+    except ImportError as error:
+        raise MissingPackageError(
+            "A batch needs Dask. Install it with pip install 'skinseg[batch]'."
+        ) from error
+    with warnings.catch_warnings(), dask.config.set(_CONFIG), _quiet():
+        warnings.simplefilter("ignore")
+        if where.scheduler is not None:
+            with _client(distributed, where.scheduler) as client:
+                _require_ready(client, 1, shared, progress)
+                yield client
+            return
+        with _own_cluster(distributed, where) as cluster, distributed.Client(cluster) as client:
+            _require_ready(client, len(cluster.worker_spec), shared, progress)
+            yield client
+
+
+def default_workers() -> int:
+    """How many workers this computer has cores and memory for."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return max(1, min(int(CPU_COUNT), int(MEMORY_LIMIT / _WORKER_BYTES)))
+
+
+def outcomes(
+    client: Any,
+    work: Callable[[CaseTask], Result],
+    tasks: Sequence[CaseTask],
+    label: str,
+    progress: Progress,
+) -> Iterator[tuple[CaseTask, Result | None]]:
+    """Do every task, and yield each with its result as it is done, in no fixed order.
+
+    A worker is given a new task when it has none: if it is lost, no other case is. The result is
+    None where Dask gave the task up. Workers may come and go. Raises Cancelled within a second of
+    being told, WorkerError if the scheduler, or every worker, is gone.
+    """
+    from distributed import TimeoutError, wait
+    from distributed.comm import CommClosedError
+
+    left = list(reversed(tasks))
+    running: dict[Any, CaseTask] = {}
+    alone_since: float | None = None
+    try:
+        while left or running:
+            progress.check()
+            workers = len(client.nthreads())
+            alone_since = None if workers else alone_since or time.monotonic()
+            if alone_since is not None and time.monotonic() - alone_since > _ALONE_S:
+                raise WorkerError("No worker is left. Start workers and run the same again.")
+            while left and len(running) < workers:
+                task = left.pop()
+                key = f"skinseg-{label}-{task.case}"
+                running[client.submit(work, task, key=key, pure=False)] = task
+            if not running:
+                time.sleep(_POLL_S)
+                continue
+            try:
+                done = wait(list(running), timeout=_POLL_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                continue
+            for future in done:
+                if future.status in ("cancelled", "lost"):
+                    raise _gone()
+                result = future.result() if future.status == "finished" else None
+                yield running.pop(future), result
+    except (OSError, CommClosedError) as error:
+        raise _gone() from error
+    finally:
+        if client.status == "running":
+            client.cancel(list(running))
+
+
+def _gone() -> WorkerError:
+    return WorkerError(
+        "The connection to Dask's scheduler was lost. What is finished stays; start it, and run "
+        "the same again."
+    )
+
+
+@contextmanager
+def _own_cluster(distributed: Any, where: Where) -> Iterator[Any]:
+    """One process of one thread for each worker, on the loopback, encrypted: without that any user
+    of this computer could have it run code."""
+    number = where.workers or default_workers()
+    try:
+        cluster = distributed.LocalCluster(
+            n_workers=number,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=where.memory or "auto",
+            security=True,
+            silence_logs=logging.CRITICAL,
+            preload="SkinSegLib.batch.setup",
+        )
+    except ImportError as error:
+        raise MissingPackageError(
+            "A batch needs cryptography. Install it with pip install 'skinseg[batch]'."
+        ) from error
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise WorkerError(
+            "Dask's workers could not be started on this computer. Try fewer --workers."
+        ) from error
+    with cluster:
+        yield cluster
+
+
+@contextmanager
+def _client(distributed: Any, address: str) -> Iterator[Any]:
+    try:
+        client = distributed.Client(address, timeout=10, set_as_default=False)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise WorkerError(
+            f"No Dask scheduler answers at {address}. Start one with dask scheduler, check the "
+            "address (tcp://HOST:PORT), or leave --scheduler out to compute here."
+        ) from error
+    with client:
+        yield client
+
+
+def _require_ready(client: Any, number: int, shared: Sequence[Path], progress: Progress) -> None:
+    started = time.monotonic()
+    while len(client.nthreads()) < number:
+        progress.check()
+        if time.monotonic() - started > _START_S:
+            raise WorkerError(
+                "No worker came within two minutes. Start some with dask worker ADDRESS "
+                "--nthreads 1."
+            )
+        time.sleep(_POLL_S)
+    try:
+        states = client.run(_state_of_worker, [str(path) for path in shared])
+    except Exception as error:  # whatever a foreign Python raises that lacks our code
+        raise WorkerError(
+            "A worker cannot run SkinSeg. Install skinseg[batch] of the same version on every "
+            "computer of the cluster."
+        ) from error
+    for version, sees in states.values():
+        if version != __version__:
+            raise WorkerError(
+                f"A worker has SkinSeg {version}, this computer {__version__}. Install the same "
+                "version on every computer of the cluster."
+            )
+        if not sees:
+            raise WorkerError(
+                "A worker does not see the archive or the output folder. Both must be on a disk "
+                "that every computer of the cluster has under the same path, and may write to."
+            )
+
+
+def _state_of_worker(folders: list[str]) -> tuple[str, bool]:
+    from . import case  # noqa: F401 - fails here where a package is missing
+
+    return __version__, all(Path(folder).is_dir() for folder in folders)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Dask logs lost workers as errors; our own table says which case it was."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
