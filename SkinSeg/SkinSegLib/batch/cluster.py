@@ -24,6 +24,8 @@ Result = TypeVar("Result")
 _WORKER_BYTES = 4e9
 #: Seconds that workers may take to be there, and that a cluster may be without any.
 _START_S, _ALONE_S = 120.0, 120.0
+#: Seconds that a scheduler may take to answer.
+_CONNECT_S = 10.0
 _POLL_S = 0.5
 #: Results are small and a case's memory is its own: nothing can be spilled, and a worker that waits
 #: for its memory to shrink would wait for ever. Too much ends the process, which is then replaced.
@@ -173,7 +175,7 @@ def _own_cluster(distributed: Any, where: Where) -> Iterator[Any]:
 @contextmanager
 def _client(distributed: Any, address: str) -> Iterator[Any]:
     try:
-        client = distributed.Client(address, timeout=10, set_as_default=False)
+        client = distributed.Client(address, timeout=_CONNECT_S)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise WorkerError(
             f"No Dask scheduler answers at {address}. Start one with dask scheduler, check the "
