@@ -21,6 +21,7 @@ from ..core import (
     OutputError,
     Progress,
     SkinSegError,
+    WorkerError,
     failure_text,
     severest_first,
     versions,
@@ -30,6 +31,7 @@ from ..report import finding_as_dict, geometry_of
 from ..scan import facts, read_files
 from ..segmentation import SegmentOptions, segment
 from ..segmentation.labelmap import check_grid, write_labelmap
+from .ledger import goes_on
 from .plan import CaseTask
 from .private import without_names
 from .record import CaseResult, Status, digest, put
@@ -50,7 +52,8 @@ LOST = (
 def run_case(task: CaseTask) -> CaseResult:
     """Do one case in this process; what it becomes is in the output folder before it returns.
 
-    Raises nothing, since Dask would log it: what went wrong is in the result, without names.
+    What goes wrong with the scan is in the result, without names, and not raised: Dask would log
+    it. Raises WorkerError or ModelError where this process has not what every case needs.
     """
     with _BUSY:
         return _run(task)
@@ -70,15 +73,16 @@ def record_failure(task: CaseTask, error: str, work: Path, **more: Any) -> CaseR
 
 
 def _run(task: CaseTask) -> CaseResult:
-    attempt, work = 1, task.run / f"{task.case}-1"
+    if not goes_on(task.run):
+        return task.result(Status.WAITING)
+    attempt, work = _begun(task)
+    if attempt > _ATTEMPTS:
+        return record_failure(task, LOST, work, attempt=_ATTEMPTS)
+    _check_worker(task)
+    _warm_up(task.settings.segment)
     started = time.perf_counter()
     try:
-        attempt, work = _begun(task)
-        if attempt > _ATTEMPTS:
-            return record_failure(task, LOST, work, attempt=_ATTEMPTS)
-        _warm_up(task.settings.segment)
-        started = time.perf_counter()
-        report = _computed(task, work, Progress(is_cancelled=lambda: not task.run.is_dir()))
+        report = _computed(task, work, Progress(is_cancelled=lambda: not goes_on(task.run)))
         seconds = round(time.perf_counter() - started, 3)
         files = {path.name: digest(path) for path in sorted(work.iterdir())}
         result = task.result(
@@ -92,7 +96,7 @@ def _run(task: CaseTask) -> CaseResult:
         put(result, work, task.output / task.case)
         return result
     except Exception as error:
-        if isinstance(error, Cancelled) or not task.run.is_dir():
+        if isinstance(error, Cancelled) or not goes_on(task.run):
             return task.result(Status.WAITING)
         return record_failure(
             task,
@@ -137,7 +141,6 @@ def _warm_up(options: SegmentOptions) -> None:
 def _computed(task: CaseTask, work: Path, progress: Progress) -> dict[str, Any]:
     """Write the case's files into ``work``; returns its figures, as Report.as_dict names them."""
     options = task.settings.segment
-    _check_worker(task)
     load = _load(task)
     if task.settings.stl:
         outputs = Outputs(mesh=work / SURFACE, mask=work / MASK, report=work / REPORT)
@@ -169,16 +172,16 @@ def _check_worker(task: CaseTask) -> None:
     """Workers of a cluster may have other software than the computer that sent the task."""
     wanted = task.settings.wanted()["skinseg"]
     if wanted != __version__:
-        raise ModelError(
-            f"The worker runs SkinSeg {__version__} and the batch {wanted}. Install the same "
-            "version on every computer of the cluster."
+        raise WorkerError(
+            f"A worker runs SkinSeg {__version__} and the batch {wanted}. Install the same version "
+            "on every computer of the cluster."
         )
     if task.settings.segment.engine == "network":
         from ..segmentation.models import find_model
 
         if find_model(task.settings.segment.model).identity != dict(task.settings.model):
             raise ModelError(
-                "The worker has another model of this name. Give a model's folder that every "
+                "A worker has another model of this name. Give a model's folder that every "
                 "computer of the cluster sees."
             )
 

@@ -6,6 +6,7 @@ Nothing large goes through Dask: a task names files, which the worker reads itse
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import __version__
-from ..core import MissingPackageError, Progress, WorkerError
+from ..core import MissingPackageError, Progress, SkinSegError, WorkerError
 from .plan import CaseTask
 
 Result = TypeVar("Result")
@@ -53,11 +53,12 @@ class Where:
 
 
 @contextmanager
-def connected(where: Where, shared: Sequence[Path], progress: Progress) -> Iterator[Any]:
+def connected(where: Where, shared: Sequence[Path], most: int, progress: Progress) -> Iterator[Any]:
     """A distributed.Client whose workers are ready within the block.
 
-    ``shared``: folders that every worker must see. Raises MissingPackageError without Dask;
-    WorkerError if no worker comes, or one has no or another SkinSeg, or sees no such folder;
+    ``shared``: folders that every worker must see. ``most``: no more workers are of use.
+
+    Raises MissingPackageError without Dask; WorkerError if no worker comes, or one has no SkinSeg, or sees no such folder;
     Cancelled while it waits for them.
     """
     try:
@@ -74,8 +75,10 @@ def connected(where: Where, shared: Sequence[Path], progress: Progress) -> Itera
                 _require_ready(client, 1, shared, progress)
                 yield client
             return
-        with _own_cluster(distributed, where) as cluster, distributed.Client(cluster) as client:
-            _require_ready(client, len(cluster.worker_spec), shared, progress)
+        number = min(where.workers or default_workers(), most)
+        own = _own_cluster(distributed, number, where.memory)
+        with own as cluster, distributed.Client(cluster) as client:
+            _require_ready(client, number, shared, progress)
             yield client
 
 
@@ -97,10 +100,11 @@ def outcomes(
     """Do every task, and yield each with its result as it is done, in no fixed order.
 
     A worker is given a new task when it has none: if it is lost, no other case is. The result is
-    None where Dask gave the task up. Workers may come and go. Raises Cancelled within a second of
-    being told, WorkerError if the scheduler, or every worker, is gone.
+    None where Dask gave the task up because its workers were lost. Workers may come and go. Raises
+    Cancelled within a second of being told; WorkerError if the scheduler, or every worker, is gone,
+    or one cannot run ``work``, and what ``work`` raises: such a worker would take case after case.
     """
-    from distributed import TimeoutError, wait
+    from distributed import KilledWorker, TimeoutError, wait
     from distributed.comm import CommClosedError
 
     left = list(reversed(tasks))
@@ -127,13 +131,27 @@ def outcomes(
             for future in done:
                 if future.status in ("cancelled", "lost"):
                     raise _gone()
-                result = future.result() if future.status == "finished" else None
-                yield running.pop(future), result
+                task = running.pop(future)
+                if future.status == "finished":
+                    yield task, future.result()
+                    continue
+                error = future.exception()
+                if isinstance(error, KilledWorker):
+                    yield task, None
+                    continue
+                raise error if isinstance(error, SkinSegError) else _unfit() from error
     except (OSError, CommClosedError) as error:
         raise _gone() from error
     finally:
         if client.status == "running":
             client.cancel(list(running))
+
+
+def _unfit() -> WorkerError:
+    return WorkerError(
+        "A worker cannot run SkinSeg. Install skinseg[batch] of the same version on every computer "
+        "of the cluster."
+    )
 
 
 def _gone() -> WorkerError:
@@ -144,10 +162,11 @@ def _gone() -> WorkerError:
 
 
 @contextmanager
-def _own_cluster(distributed: Any, where: Where) -> Iterator[Any]:
+def _own_cluster(distributed: Any, number: int, memory: str | None) -> Iterator[Any]:
     """One process of one thread for each worker, on the loopback, encrypted: without that any user
     of this computer could have it run code."""
-    number = where.workers or default_workers()
+    # Dask shares all memory among the workers only where the limit is left out.
+    limit = {} if memory is None else {"memory_limit": memory}
     try:
         cluster = distributed.LocalCluster(
             n_workers=number,
@@ -155,7 +174,7 @@ def _own_cluster(distributed: Any, where: Where) -> Iterator[Any]:
             processes=True,
             host="127.0.0.1",
             dashboard_address=None,
-            memory_limit=where.memory or "auto",
+            **limit,
             security=True,
             silence_logs=logging.CRITICAL,
             preload="SkinSegLib.batch.setup",
@@ -196,29 +215,21 @@ def _require_ready(client: Any, number: int, shared: Sequence[Path], progress: P
             )
         time.sleep(_POLL_S)
     try:
-        states = client.run(_state_of_worker, [str(path) for path in shared])
+        seen = client.run(_sees, [str(path) for path in shared])
     except Exception as error:  # whatever a foreign Python raises that lacks our code
+        raise _unfit() from error
+    if not all(seen.values()):
         raise WorkerError(
-            "A worker cannot run SkinSeg. Install skinseg[batch] of the same version on every "
-            "computer of the cluster."
-        ) from error
-    for version, sees in states.values():
-        if version != __version__:
-            raise WorkerError(
-                f"A worker has SkinSeg {version}, this computer {__version__}. Install the same "
-                "version on every computer of the cluster."
-            )
-        if not sees:
-            raise WorkerError(
-                "A worker does not see the archive or the output folder. Both must be on a disk "
-                "that every computer of the cluster has under the same path, and may write to."
-            )
+            "A worker does not see the archive or the output folder. Both must be on a disk that "
+            "every computer of the cluster has under the same path, and may write to."
+        )
 
 
-def _state_of_worker(folders: list[str]) -> tuple[str, bool]:
+def _sees(folders: list[str]) -> bool:
+    """Run by each worker before its first case."""
     from . import case  # noqa: F401 - fails here where a package is missing
 
-    return __version__, all(Path(folder).is_dir() for folder in folders)
+    return all(os.access(folder, os.R_OK | os.X_OK) for folder in folders)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from .scans import Scan
 
 #: Beside the cases: the ledger, the lock, and what is being worked on.
 PRIVATE = ".skinseg-batch"
-_LEDGER, _LOCK, _RUN = "ledger.json", "lock", "run-"
+_LEDGER, _LOCK, _RUN, _GOES_ON = "ledger.json", "lock", "run-", "goes-on"
 
 
 class Ledger:
@@ -112,11 +112,22 @@ def locked(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def run_folder(output: Path) -> Path:
-    """A new folder for what one run works on; as long as it is there, the run goes on."""
+def begin_run(output: Path) -> Path:
+    """A new folder for what one run works on, until :func:`end_run`."""
     folder = output / PRIVATE / f"{_RUN}{secrets.token_hex(4)}"
     folder.mkdir()
+    (folder / _GOES_ON).touch()
     return folder
+
+
+def end_run(folder: Path) -> None:
+    """Let every worker of a run know, on whatever computer, that it is over."""
+    (folder / _GOES_ON).unlink(missing_ok=True)
+
+
+def goes_on(folder: Path) -> bool:
+    """Whether the run of a folder is not over."""
+    return (folder / _GOES_ON).exists()
 
 
 def leftovers(output: Path) -> Iterable[Path]:

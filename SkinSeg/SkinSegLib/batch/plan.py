@@ -111,7 +111,6 @@ def make_plan(
     Raises Cancelled.
     """
     tasks, before, names = [], [], []
-    wanted = settings.wanted()
     output = output.absolute()
     for number, scan in enumerate(archive.scans):
         if progress is not None:
@@ -119,21 +118,23 @@ def make_plan(
         name = ledger.name(scan)
         names.append(name)
         stamp = ledger.stamp(scan, archive.root)
-        known = found(output / name)
-        same = known is not None and (known.settings, known.source) == (wanted, stamp)
-        if known is not None and same and _stays(known, output / name, retry_failed):
-            before.append(known)
-            continue
-        tasks.append(
-            CaseTask(
-                *(name, scan.kind, scan.about, settings, stamp),
-                *(scan.files, archive.root, output),
-            )
+        task = CaseTask(
+            *(name, scan.kind, scan.about, settings, stamp),
+            *(scan.files, archive.root, output),
         )
+        known = result_before(task)
+        if known is None or (retry_failed and known.status is Status.FAILED):
+            tasks.append(task)
+        else:
+            before.append(known)
     return Plan(tuple(tasks), tuple(before), tuple(names))
 
 
-def _stays(known: CaseResult, folder: Path, retry_failed: bool) -> bool:
-    if known.status is Status.FAILED:
-        return not retry_failed
-    return known.status is Status.DONE and intact(known, folder)
+def result_before(task: CaseTask) -> CaseResult | None:
+    """What became of a task in an earlier run, with its results intact; None if it is to be done,
+    as for another scan, other settings, or for the first time."""
+    folder = task.output / task.case
+    known = found(folder)
+    if known is None or (known.settings, known.source) != (task.settings.wanted(), task.source):
+        return None
+    return known if intact(known, folder) else None

@@ -58,6 +58,11 @@ def fake_case(task: CaseTask) -> CaseResult:
     return case.run_case(task)
 
 
+def unfit_case(task: CaseTask) -> CaseResult:
+    """As on a computer that lacks what every case needs."""
+    raise ImportError("no module of this name")
+
+
 def _computed(task: CaseTask, work: Path, progress: Progress) -> dict[str, Any]:
     path = task.files[0]
     word = path.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import stat
 import zipfile
 from dataclasses import replace
@@ -15,26 +16,21 @@ from batch_makers import PATIENT, fake_case, planned, write_archive
 from command import write_scan
 from scan_makers import GRIDS, marked, write_dicom
 from SkinSegLib import cli
-from SkinSegLib.batch import BatchSettings, Ledger, Status, case, find_scans
-from SkinSegLib.batch.ledger import PRIVATE
+from SkinSegLib.batch import BatchSettings, Ledger, Status, all_results, case, find_scans
+from SkinSegLib.batch.ledger import PRIVATE, begin_run, end_run
 from SkinSegLib.batch.plan import Plan
 from SkinSegLib.batch.private import _HIDDEN, without_names
 from SkinSegLib.batch.record import found
-from SkinSegLib.core import ModelError, OutputError, ScanReadError
+from SkinSegLib.core import ModelError, OutputError, Progress, ScanReadError, WorkerError
 from SkinSegLib.segmentation import SegmentOptions
 
 
 def done_here(plan: Plan, work=fake_case) -> None:
     """Carry out a plan in this process, with the computing that its files ask for."""
-    run = plan.tasks[0].output / PRIVATE / "run-test"
-    run.mkdir()
-    try:
-        for task in plan.tasks:
-            work(replace(task, run=run))
-    finally:
-        for path in sorted(run.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        run.rmdir()
+    run = begin_run(plan.tasks[0].output)
+    for task in plan.tasks:
+        work(replace(task, run=run))
+    shutil.rmtree(run)
 
 
 @pytest.fixture(autouse=True)
@@ -187,10 +183,33 @@ def test_a_study_in_two_folders_is_read_as_one(tmp_path: Path) -> None:
         path.rename(root / "two" / path.name)
     (task,) = planned(root, tmp_path / "out").tasks
     assert len(task.files) == GRIDS["axial"].shape[0]
-    from SkinSegLib.core import Progress
-
     volume = case._load(task)(Progress())
     assert volume.voxels.shape == GRIDS["axial"].shape
+
+
+def test_a_case_of_a_run_that_is_over(tmp_path: Path) -> None:
+    """As a worker of a cluster meets it when whoever sent it has gone."""
+    source, output = write_archive(tmp_path / "a", "fine", "sleep"), tmp_path / "out"
+    plan = planned(source, output)
+    run = begin_run(output)
+    end_run(run)
+    results = [fake_case(replace(task, run=run)) for task in plan.tasks]
+    assert [result.status for result in results] == [Status.WAITING] * 2
+    assert not (output / "case-0001").exists()
+
+
+def test_a_result_that_was_not_told_of_counts(tmp_path: Path) -> None:
+    plan = planned(write_archive(tmp_path / "a", "fine", "bad", "fine"), tmp_path / "out")
+    done_here(replace(plan, tasks=plan.tasks[:2]))
+    statuses = [result.status for result in all_results(plan, [])]
+    assert statuses == [Status.DONE, Status.WAITING, Status.WAITING]
+
+
+def test_a_worker_with_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (task,) = planned(write_archive(tmp_path / "a", "fine"), tmp_path / "out").tasks
+    monkeypatch.setattr(case, "__version__", "0.0.1")
+    with pytest.raises(WorkerError, match=r"runs SkinSeg 0\.0\.1"):
+        fake_case(replace(task, run=begin_run(tmp_path / "out")))
 
 
 def test_a_worker_with_another_model(tmp_path: Path) -> None:

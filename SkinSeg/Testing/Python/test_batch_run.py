@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from batch_makers import PATIENT, fake_case, planned, write_archive
+from batch_makers import PATIENT, fake_case, planned, unfit_case, write_archive
 from command import LIBRARY, write_scan
 from SkinSegLib.batch import CaseResult, Plan, Status, Where, all_results, locked, run_plan
 from SkinSegLib.batch.ledger import PRIVATE
@@ -99,6 +99,15 @@ def test_cancelled_and_gone_on_with(tmp_path: Path) -> None:
     results = carried_out(plan, output)
     assert {result.status for result in results} == {Status.DONE}
     assert first.stat().st_mtime_ns == written
+
+
+def test_workers_that_are_not_fit_get_no_more_cases(tmp_path: Path) -> None:
+    """Else one of them would fail the whole archive in no time."""
+    source, output = write_archive(tmp_path / "a", "fine", "fine", "fine"), tmp_path / "out"
+    plan = planned(source, output)
+    with locked(output), pytest.raises(WorkerError, match="cannot run SkinSeg"):
+        run_plan(plan, output, Where(workers=1), Progress(), lambda *told: None, unfit_case)
+    assert len(planned(source, output).tasks) == 3
 
 
 def test_only_one_run_at_a_time(tmp_path: Path) -> None:
