@@ -58,8 +58,8 @@ def connected(where: Where, shared: Sequence[Path], most: int, progress: Progres
 
     ``shared``: folders that every worker must see. ``most``: no more workers are of use.
 
-    Raises MissingPackageError without Dask; WorkerError if no worker comes, or one has no SkinSeg, or sees no such folder;
-    Cancelled while it waits for them.
+    Raises MissingPackageError without Dask; WorkerError if no worker comes, or one has no SkinSeg
+    or sees no such folder; Cancelled while it waits for them.
     """
     try:
         import dask
