@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -168,17 +170,17 @@ def _own_cluster(distributed: Any, number: int, memory: str | None) -> Iterator[
     # Dask shares all memory among the workers only where the limit is left out.
     limit = {} if memory is None else {"memory_limit": memory}
     try:
-        cluster = distributed.LocalCluster(
-            n_workers=number,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            **limit,
-            security=True,
-            silence_logs=logging.CRITICAL,
-            preload="SkinSegLib.batch.setup",
-        )
+        with _deaf_to_ctrl_c():
+            cluster = distributed.LocalCluster(
+                n_workers=number,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                **limit,
+                security=True,
+                silence_logs=logging.CRITICAL,
+            )
     except ImportError as error:
         raise MissingPackageError(
             "A batch needs cryptography. Install it with pip install 'skinseg[batch]'."
@@ -189,6 +191,23 @@ def _own_cluster(distributed: Any, number: int, memory: str | None) -> Iterator[
         ) from error
     with cluster:
         yield cluster
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Processes and threads that start within the block, and all that those start, get no SIGINT.
+
+    Ctrl-C in a terminal goes to every process; only the one that the user sees shall act on it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would lift the block as it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -58,6 +58,8 @@ def test_one_case_is_all_that_a_failure_costs(
     assert (output / "case-0003" / "mask.nrrd").read_text() == "mask of attempt 2"
     assert "ended twice" in results[0].error
     assert "--memory" in results[0].error
+    # Ctrl-C is for the process that the user sees, not for workers, also those that came later.
+    assert all(results[number].report["deaf"] for number in done)
     assert results[3].error == "The scan: no patient is in it. Choose another scan."
     assert results[4].error == "SkinSeg failed unexpectedly (RuntimeError)."
     assert "batch_makers.py" in results[4].where
