@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from . import (
     __version__,
+    cli_batch,
     cli_check,
     cli_data,
     cli_dicom,
@@ -169,6 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"folder for the results, made if missing; default: {DEMO_FOLDER}",
     )
     demo.set_defaults(run=_demo)
+    cli_batch.add_parser(commands, engine)
     cli_check.add_parser(commands)
     cli_data.add_parser(commands)
     dicom = cli_dicom.add_parser(commands)

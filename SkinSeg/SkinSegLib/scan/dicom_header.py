@@ -34,6 +34,7 @@ _SCREEN_WORDS = {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE"}
 #: What of a header is read; all else of it is passed over unseen, the patient's data included.
 _ELEMENTS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality"),
+    "StudyInstanceUID",
     *("ImageType", "SamplesPerPixel", "Rows", "Columns", "NumberOfFrames", "BitsAllocated"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "RescaleType"),
@@ -88,7 +89,7 @@ class Frame:
 
     ``index``: number of the frame in a multi-frame file, None for a single-frame file.
     ``row`` and ``column``: direction along which the column index i and the row index j grow.
-    ``spacing``: mm along i and j.
+    ``spacing``: mm along i and j. ``series``, ``study``: their UIDs, "" where the file has none.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Frame:
     slope: float
     intercept: float
     details: Details
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -340,6 +342,7 @@ def _frame(
             syntax=str(getattr(meta, "TransferSyntaxUID", "")),
             bits=int(header.get("BitsAllocated", 16)),
         ),
+        study=str(header.get("StudyInstanceUID") or ""),
     )
 
 

@@ -26,15 +26,18 @@ MAY_IMPORT = {
     "pipeline": {"core", "segmentation", "surface"},
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
+    "batch": _HANDED_OVER_TO | {"job", "report"},
     "worker": _HANDED_OVER_TO | {"pipeline", "privacy"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
-#: The command and what is beside it; these import anything, and nothing imports them.
+#: The command and what is beside it; these import anything, and nothing imports them but batch,
+#: which runs the job for many scans.
 DOOR = {
     *(
         "cli",
         "cli_arguments",
+        "cli_batch",
         "cli_check",
         "cli_data",
         "cli_deface",
@@ -68,15 +71,16 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
-    "filelock": {"training"},
+    "filelock": {"batch", "training"},
     "nvflare": {"training"},
+    "dask": {"batch"},
+    "distributed": {"batch"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
-    "highdicom",
-    "filelock",
+    *("highdicom", "dask", "distributed", "filelock"),
 }
 
 
