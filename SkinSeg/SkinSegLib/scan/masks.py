@@ -76,12 +76,13 @@ def onto_scan(mask: NDArray[np.uint8], ijk_to_ras: Matrix, scan: CTVolume) -> ND
         return mask
     from scipy import ndimage
 
-    box = bounding_box(mask, margin=1)
+    box = bounding_box(mask, margin=0)
     assert box is not None
-    part = mask[box].astype(np.float32)
+    # Beyond its own grid a mask is empty, and what reaches its edge must not be cut short.
+    part = np.pad(mask[box].astype(np.float32), 1)
     # From an index (i, j, k) of the scan to one of the part; arrays count the other way round.
     step = np.linalg.inv(ijk_to_ras) @ scan.ijk_to_ras
-    turned, first = step[2::-1, 2::-1], step[2::-1, 3] - [s.start for s in box]
+    turned, first = step[2::-1, 2::-1], step[2::-1, 3] - [s.start - 1 for s in box]
     result = np.empty(shape, np.uint8)
     for start in range(0, shape[0], _SLAB):
         slab = result[start : start + _SLAB]
