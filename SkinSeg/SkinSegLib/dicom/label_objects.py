@@ -134,9 +134,7 @@ def _frames(header: Any, number: int, path: Path) -> Frames:
                 continue
         chosen.append(index)
         positions.append([float(v) for v in group("PlanePositionSequence").ImagePositionPatient])
-        planes.append(
-            [float(v) for v in group("PlaneOrientationSequence").ImageOrientationPatient]
-        )
+        planes.append([float(v) for v in group("PlaneOrientationSequence").ImageOrientationPatient])
         measures.append(group("PixelMeasuresSequence"))
     if not chosen:
         raise ScanReadError(f"{path}: the segment is empty. Choose another one.")

@@ -84,7 +84,9 @@ def _save_2(made: Any, path: Path) -> None:
     made.save_as(path, write_like_original=False)
 
 
-def _made(outlines: Sequence[SliceOutlines], headers: Sequence[Any], version: str, name: str) -> Any:
+def _made(
+    outlines: Sequence[SliceOutlines], headers: Sequence[Any], version: str, name: str
+) -> Any:
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.sequence import Sequence as Items
     from pydicom.uid import UID, ImplicitVRLittleEndian, generate_uid
@@ -137,9 +139,7 @@ def _made(outlines: Sequence[SliceOutlines], headers: Sequence[Any], version: st
     ]
     drawn = _item(ROIDisplayColor=_COLOR, ContourSequence=Items(contours), ReferencedROINumber=1)
     made.ROIContourSequence = Items([drawn])
-    observed = _item(
-        ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="EXTERNAL"
-    )
+    observed = _item(ObservationNumber=1, ReferencedROINumber=1, RTROIInterpretedType="EXTERNAL")
     observed.ROIInterpreter = ""
     made.RTROIObservationsSequence = Items([observed])
     made.ApprovalStatus = "UNAPPROVED"

@@ -92,7 +92,7 @@ def _voxels(content: Content, plist: dict[str, Any], scan: NDArray[Any]) -> NDAr
     unseen = (stored[1:, 0, 0] == 0) & ~stored[1:, 1:, 1:].any(axis=(1, 2))
     if unseen.any() and not (stored[0, 1:, 0].any() or stored[0, 0, 1:].any()):
         try:
-            low, high = (float(limit) for limit in limits)
+            low, high = (float(limit) for limit in limits or ())
         except (TypeError, ValueError) as error:
             raise damaged(content.path) from error
         mask[unseen] = (scan[unseen] >= low) & (scan[unseen] <= high)

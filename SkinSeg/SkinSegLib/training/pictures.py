@@ -32,8 +32,8 @@ def slice_sheet(
 
     ``masks``: name -> (k, j, i); colour: matplotlib's tableau order. ``slices``: indices, 12 evenly
     spread ones if None. ``box``: voxel ranges (low, high) to show along k, j, i. The ticks are
-    voxel indices. Row direction of the picture is as the array has it, pixels true to mm. ``shade``:
-    (k, j, i), what to tint. ``legend``: name the masks in the first slice.
+    voxel indices. Row direction of the picture is as the array has it, pixels true to mm.
+    ``shade``: (k, j, i), what to tint. ``legend``: name the masks in the first slice.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -40,6 +40,7 @@ DOOR = {
         "cli_dicom",
         "cli_dicom_export",
         "cli_evaluate",
+        "cli_label",
         "cli_mesh",
         "cli_models",
         "cli_privacy",

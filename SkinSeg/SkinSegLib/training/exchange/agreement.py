@@ -102,7 +102,11 @@ class _Surface:
 
 
 def _pair(
-    volume: CTVolume, one: tuple[str, _Surface], two: tuple[str, _Surface], low: Points, high: Points
+    volume: CTVolume,
+    one: tuple[str, _Surface],
+    two: tuple[str, _Surface],
+    low: Points,
+    high: Points,
 ) -> list[Agreement]:
     (first, a), (second, b) = one, two
     there, _ = b.outline.nearest(a.outline.index)
@@ -111,7 +115,6 @@ def _pair(
     weight = np.concatenate([a.outline.weights, b.outline.weights])
     counted = np.concatenate([a.counted, b.counted])
     ras = np.concatenate([a.ras, b.ras])
-    # Inside both, regions do not have to be told voxel by voxel: what differs is little.
     differs = np.argwhere(a.mask != b.mask)[:, ::-1]
     where = _ras(volume, differs)
     sizes = _sizes(volume, (a.mask, b.mask), low, high)
@@ -132,7 +135,8 @@ def _pair(
                 second,
                 name,
                 (both - apart) / both if both else math.nan,
-                *shares,
+                shares[0],
+                shares[1],
                 distances.mean,
                 distances.p95,
                 apart * volume.voxel_volume_ml,
@@ -180,7 +184,10 @@ def _shell(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     result = np.zeros_like(mask)
     for axis in range(3):
         there = mask.any(axis=axis)
-        first, last = mask.argmax(axis=axis), mask.shape[axis] - 1 - np.flip(mask, axis).argmax(axis)
+        first, last = (
+            mask.argmax(axis=axis),
+            mask.shape[axis] - 1 - np.flip(mask, axis).argmax(axis),
+        )
         for end in (first, last):
             at = [*np.nonzero(there)]
             at.insert(axis, end[there])

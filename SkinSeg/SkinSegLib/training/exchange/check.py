@@ -114,7 +114,7 @@ def _require_tissue(solid: NDArray[np.bool_], inside: float, outside: float) -> 
             )
     if inside < _TISSUE_INSIDE:
         raise LabelError(
-            f"Only {inside:.0%} of the label are tissue: most of it lies outside the head, or it is "
+            f"Only {inside:.0%} of the label are tissue: most of it lies outside the head, or is "
             "another thing. Choose another segment or value, or give the label's own scan."
         )
 
@@ -131,9 +131,7 @@ def filled_holes(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return result
 
 
-def _fit(
-    volume: CTVolume, solid: NDArray[np.bool_], level: float
-) -> tuple[float, float, str]:
+def _fit(volume: CTVolume, solid: NDArray[np.bool_], level: float) -> tuple[float, float, str]:
     """Mean distance and share of NEAR_MM of the label as it is; how it fits clearly better."""
     matrix = volume.ijk_to_ras[:3, :3]
     points = Outline.of(solid, matrix).index
@@ -180,9 +178,7 @@ def _turns(volume: CTVolume) -> list[tuple[tuple[bool, bool, bool, bool], str]]:
     return found
 
 
-def _outward(
-    solid: NDArray[np.bool_], points: Points, matrix: NDArray[np.float64]
-) -> Points:
+def _outward(solid: NDArray[np.bool_], points: Points, matrix: NDArray[np.float64]) -> Points:
     """Directions (n, 3; in indices i, j, k for each mm) out of the label: where around a point most
     of what is within 3 mm is not of it."""
     directions = np.array([d for d in itertools.product((-1, 0, 1), repeat=3) if any(d)], float)
@@ -193,9 +189,11 @@ def _outward(
     coarse = float(np.linalg.norm(matrix, axis=0).max())
     for radius in (max(1.5, 0.6 * coarse), max(3.0, 1.2 * coarse)):
         for direction in directions:
-            i, j, k = np.clip(
-                np.rint(points + to_index @ (radius * direction)), 0, last
-            ).astype(np.int64).T
+            i, j, k = (
+                np.clip(np.rint(points + to_index @ (radius * direction)), 0, last)
+                .astype(np.int64)
+                .T
+            )
             total += np.where(solid[k, j, i], -1.0, 1.0)[:, None] * direction
     length = np.linalg.norm(total, axis=1)
     total[length > 0] /= length[length > 0, None]

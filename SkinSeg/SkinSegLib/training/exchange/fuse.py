@@ -54,8 +54,8 @@ def disputed(labels: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 def require_comparable(labels: Mapping[str, NDArray[Any]]) -> None:
-    """Raise GeometryError or LabelError unless there are two labels or more on one grid, none empty.
-    """
+    """Raise GeometryError or LabelError unless there are two labels or more on one grid, and none
+    is empty."""
     if not 2 <= len(labels) <= _MOST:
         raise LabelError(f"Give the labels of two people or more, up to {_MOST}.")
     if len({mask.shape for mask in labels.values()}) > 1:
@@ -70,7 +70,7 @@ def fuse(labels: Mapping[str, NDArray[Any]], method: Method | str = Method.STAPL
 
     With two authors the majority is what both marked. Authors of an odd number are better: of two,
     STAPLE cannot tell who is right. Raises GeometryError for labels on several grids, LabelError
-    for fewer than two or empty ones.
+    for fewer than two, empty ones, or labels with nothing in common.
     """
     import SimpleITK as sitk
 
@@ -89,11 +89,17 @@ def fuse(labels: Mapping[str, NDArray[Any]], method: Method | str = Method.STAPL
         result[box] = sitk.GetArrayViewFromImage(staple.Execute(images)) >= 0.5
         right = dict(zip(masks, map(float, staple.GetSensitivity()), strict=True))
         left = dict(zip(masks, map(float, staple.GetSpecificity()), strict=True))
-        return Fused(result, chosen, masks, right, left)
-    voted = sitk.LabelVotingImageFilter()
-    voted.SetLabelForUndecidedPixels(0)
-    result[box] = sitk.GetArrayViewFromImage(voted.Execute(images))
-    head = result[box] > 0
-    right = {name: float(part[head].mean()) for name, part in parts.items()}
-    left = {name: float(1 - part[~head].mean()) for name, part in parts.items()}
+    else:
+        voted = sitk.LabelVotingImageFilter()
+        voted.SetLabelForUndecidedPixels(0)
+        result[box] = sitk.GetArrayViewFromImage(voted.Execute(images))
+        head = result[box] > 0
+        right = {name: _share(part[head]) for name, part in parts.items()}
+        left = {name: _share(1 - part[~head]) for name, part in parts.items()}
+    if not result.any():
+        raise LabelError("The labels have nothing in common. Are they of one scan?")
     return Fused(result, chosen, masks, right, left)
+
+
+def _share(marks: NDArray[np.uint8]) -> float:
+    return float(marks.mean()) if marks.size else 1.0

@@ -69,9 +69,7 @@ def read_labelme(path: Path, volume: CTVolume, name: str | None) -> NDArray[np.u
 
 
 def _slices(path: Path, files: Sequence[Path], volume: CTVolume) -> dict[Path, int]:
-    pictures = sorted(
-        (f for f in path.iterdir() if f.suffix.lower() in _PICTURES), key=natural
-    )
+    pictures = sorted((f for f in path.iterdir() if f.suffix.lower() in _PICTURES), key=natural)
     stems = [picture.stem for picture in pictures] or [file.stem for file in files]
     require_count(path, len(stems), volume)
     if len(set(stems)) < len(stems) or not {file.stem for file in files} <= set(stems):
@@ -104,9 +102,9 @@ def _drawn(shape: dict[str, Any], size: tuple[int, ...], file: Path) -> NDArray[
     if kind == "circle":
         centre, radius = points[0], math.dist(points[0], points[1])
         j, i = np.ogrid[:rows, :columns]
-        inside: NDArray[np.bool_] = (
-            (i + 0.5 - centre[0]) ** 2 + (j + 0.5 - centre[1]) ** 2 <= radius**2
-        )
+        inside: NDArray[np.bool_] = (i + 0.5 - centre[0]) ** 2 + (
+            j + 0.5 - centre[1]
+        ) ** 2 <= radius**2
         return inside
     if kind == "rectangle":
         (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)

@@ -119,7 +119,8 @@ def grey_picture(part: NDArray[Any]) -> NDArray[np.uint8]:
     """A slice of a scan as a grey picture."""
     low, high = WINDOW
     scaled = (part.astype(np.float32) - low) * (255 / (high - low))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return grey
 
 
 def write_grid(folder: Path, volume: CTVolume) -> None:

@@ -30,7 +30,7 @@ def loops_in(mask: NDArray[Any]) -> list[list[Points]]:
 
 
 def _walked(cells: NDArray[np.int64], count: int) -> list[list[int]]:
-    """Lines, as pairs of points of which each belongs to two lines, put together to closed loops."""
+    """Lines, as pairs of points of which each belongs to two lines, joined to closed loops."""
     if not len(cells):
         return []
     ends = cells.ravel()
@@ -92,11 +92,12 @@ def filled(loops: Sequence[Points], shape: tuple[int, int]) -> NDArray[np.bool_]
     image.SetOutputScalarTypeToUnsignedChar()
     image.Update()
     values = vtk_to_numpy(image.GetOutput().GetPointData().GetScalars())
-    return values.reshape(shape) != 0
+    inside: NDArray[np.bool_] = values.reshape(shape) != 0
+    return inside
 
 
 def on_places(
-    planes: NDArray[np.bool_], places: Sequence[float], count: int
+    planes: NDArray[np.bool_], places: Sequence[float] | Points, count: int
 ) -> NDArray[np.uint8]:
     """Planes (n, j, i) at ascending places along k, put on ``count`` slices: (k, j, i).
 

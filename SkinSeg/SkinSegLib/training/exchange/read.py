@@ -145,9 +145,7 @@ def _placed(mask: NDArray[np.uint8], ijk_to_ras: Matrix, volume: CTVolume) -> ND
 def _require_mm(points: NDArray[np.float64], volume: CTVolume) -> None:
     """Raise GeometryError if points (n, 3; mm) say that a label's unit is not the mm."""
     size = float(np.ptp(points, axis=0).max())
-    scan = max(
-        n * s for n, s in zip(volume.voxels.shape[::-1], volume.spacing, strict=True)
-    )
+    scan = max(n * s for n, s in zip(volume.voxels.shape[::-1], volume.spacing, strict=True))
     if scan < _SMALLEST_MM or _SMALLEST_MM <= size <= _LARGEST * scan:
         return
     raise GeometryError(
