@@ -32,6 +32,8 @@ NEAR_MM, _NEAR_SHARE = 3.0, 0.5
 #: label's own, and the difference so many times its standard error. What is wrong in a label stays
 #: wrong in its mirror image, so a label that is right never gains by it.
 _BETTER, _ERRORS = 0.93, 6.0
+#: It must also fit: at least this share of it within NEAR_MM.
+_FITS = 0.7
 #: Shares of tissue within a label: below the first it is no head, ...
 _TISSUE_INSIDE = 0.5
 #: Enclosed air that the label leaves out is told of from here on, mL.
@@ -160,6 +162,7 @@ def _fit(volume: CTVolume, solid: NDArray[np.bool_], level: float) -> tuple[floa
     gain = own - best
     error = float(gain.std()) / math.sqrt(len(gain))
     clearly = best.mean() < _BETTER * own.mean() and gain.mean() > _ERRORS * error
+    clearly &= (best <= NEAR_MM).mean() >= _FITS
     return float(own.mean()), float((own <= NEAR_MM).mean()), how if clearly else ""
 
 

@@ -214,7 +214,7 @@ def _outlined(loops: Sequence[NDArray[np.float64]], volume: CTVolume) -> NDArray
         place = float(near) if abs(height - near) < _FLAT else round(height, 2)
         planes.setdefault(place, []).append(loop[:, :2])
     inside = [
-        -0.5 <= place <= nk - 0.5 and bool(((loop > -0.6) & (loop < (ni, nj))).any())
+        -0.5 <= place <= nk - 0.5 and bool(((loop > -0.6) & (loop < (ni, nj))).all(axis=1).any())
         for place, some in planes.items()
         for loop in some
     ]
