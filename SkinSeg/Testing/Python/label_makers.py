@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from phantom_makers import PLAIN
 from scan_makers import Grid, rotation, write_dicom
-from series_makers import REFERABLE
 from scipy.spatial import cKDTree
+from series_makers import REFERABLE
 from SkinSegLib.core import CTVolume
 from SkinSegLib.scan import Source, read_source
 from SkinSegLib.training.phantom import Phantom, PhantomSpec, make_phantom

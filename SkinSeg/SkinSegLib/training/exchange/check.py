@@ -22,17 +22,19 @@ from SkinSegLib.segmentation.level import find_level
 
 from ..evaluation.outlines import Outline
 
-#: The edge is looked for up to so far from the label's surface, in these steps, mm.
+#: The edge is looked for up to so far from the label's surface, in these steps, mm; farther where
+#: NEAR_MM is.
 REACH_MM, _STEP_MM = 8.0, 0.5
 #: Points of the surface that are looked at, and fewest with which anything is said.
 _POINTS, _FEWEST = 5000, 200
-#: A surface is far from the skin if less than this share of it is within NEAR_MM of an edge.
-NEAR_MM, _NEAR_SHARE = 3.0, 0.5
+#: A surface is far from the skin if less than this share of it is near an edge: within NEAR_MM, or
+#: one and a quarter of the largest voxel size, so that being a voxel off is not far.
+NEAR_MM, _NEAR_VOXELS, _NEAR_SHARE = 3.0, 1.25, 0.5
 #: A mirrored label fits clearly better if its mean distance is no more than this share of the
 #: label's own, and the difference so many times its standard error. What is wrong in a label stays
 #: wrong in its mirror image, so a label that is right never gains by it.
 _BETTER, _ERRORS = 0.93, 6.0
-#: It must also fit: at least this share of it within NEAR_MM.
+#: It must also fit: at least this share of it is near.
 _FITS = 0.7
 #: Shares of tissue within a label: below the first it is no head, ...
 _TISSUE_INSIDE = 0.5
@@ -48,14 +50,15 @@ class LabelFit:
     """How a label fits its scan.
 
     ``mean_mm``: mean distance of its surface from the scan's edge between air and tissue, where
-    none is within REACH_MM that; ``near``: the share within NEAR_MM. NaN where too little of the
-    surface lies within the scan. ``tissue_inside``, ``tissue_outside``: shares of voxels at or
+    none is within REACH_MM that; ``near``: the share within ``near_mm``. NaN where too little of
+    the surface lies within the scan. ``tissue_inside``, ``tissue_outside``: shares of voxels at or
     above the level of the skin. ``holes_ml``: air that the label encloses and leaves out.
     ``notes``: what to look at, in words.
     """
 
     mean_mm: float
     near: float
+    near_mm: float
     tissue_inside: float
     tissue_outside: float
     holes_ml: float
@@ -89,7 +92,8 @@ def check_label(
     inside = float(tissue[part].mean()) if part.any() else 0.0
     outside = float(tissue[~part].mean()) if not part.all() else 0.0
     _require_tissue(solid, inside, outside)
-    mean, near, better = _fit(volume, solid, level)
+    near_mm = max(NEAR_MM, _NEAR_VOXELS * max(volume.spacing))
+    mean, near, better = _fit(volume, solid, level, near_mm)
     if better:
         raise LabelError(
             f"The label does not follow the scan's skin, and fits clearly better {better}. It was "
@@ -98,11 +102,11 @@ def check_label(
         )
     if near < _NEAR_SHARE:
         raise LabelError(
-            f"Only {near:.0%} of the label's surface lie within {NEAR_MM:g} mm of the scan's skin. "
+            f"Only {near:.0%} of the label's surface lie within {near_mm:g} mm of the scan's skin. "
             "Give the scan that the label was made on, or correct the label."
         )
     holes = float(np.count_nonzero(filled_holes(solid) & ~solid)) * volume.voxel_volume_ml
-    fit = LabelFit(mean, near, inside, outside, holes)
+    fit = LabelFit(mean, near, near_mm, inside, outside, holes)
     return replace(fit, notes=_notes(fit))
 
 
@@ -133,8 +137,10 @@ def filled_holes(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return result
 
 
-def _fit(volume: CTVolume, solid: NDArray[np.bool_], level: float) -> tuple[float, float, str]:
-    """Mean distance and share of NEAR_MM of the label as it is; how it fits clearly better."""
+def _fit(
+    volume: CTVolume, solid: NDArray[np.bool_], level: float, near_mm: float
+) -> tuple[float, float, str]:
+    """Mean distance and share that is near, of the label as it is; how it fits clearly better."""
     matrix = volume.ijk_to_ras[:3, :3]
     points = Outline.of(solid, matrix).index
     size = np.array(solid.shape[::-1])
@@ -147,7 +153,8 @@ def _fit(volume: CTVolume, solid: NDArray[np.bool_], level: float) -> tuple[floa
     if len(points) < _FEWEST:
         return float("nan"), 1.0, ""
     ahead = _outward(solid, points, matrix)
-    own = _distances(volume, points, ahead, level)
+    reach = max(REACH_MM, 2 * near_mm)
+    own = _distances(volume, points, ahead, level, reach)
     best, how = own, ""
     for turn, words in _turns(volume):
         where = points.copy()
@@ -156,14 +163,14 @@ def _fit(volume: CTVolume, solid: NDArray[np.bool_], level: float) -> tuple[floa
             source = (1, 0, 2)[axis] if turn[3] else axis
             where[:, axis] = size[axis] - 1 - points[:, source] if turn[axis] else points[:, source]
             lean[:, axis] = -ahead[:, source] if turn[axis] else ahead[:, source]
-        other = _distances(volume, where, lean, level)
+        other = _distances(volume, where, lean, level, reach)
         if other.mean() < best.mean():
             best, how = other, words
     gain = own - best
     error = float(gain.std()) / math.sqrt(len(gain))
     clearly = best.mean() < _BETTER * own.mean() and gain.mean() > _ERRORS * error
-    clearly &= (best <= NEAR_MM).mean() >= _FITS
-    return float(own.mean()), float((own <= NEAR_MM).mean()), how if clearly else ""
+    clearly &= (best <= near_mm).mean() >= _FITS
+    return float(own.mean()), float((own <= near_mm).mean()), how if clearly else ""
 
 
 def _turns(volume: CTVolume) -> list[tuple[tuple[bool, bool, bool, bool], str]]:
@@ -205,13 +212,13 @@ def _outward(solid: NDArray[np.bool_], points: Points, matrix: NDArray[np.float6
 
 
 def _distances(
-    volume: CTVolume, points: Points, ahead: Points, level: float
+    volume: CTVolume, points: Points, ahead: Points, level: float, reach_mm: float
 ) -> NDArray[np.float64]:
     """(n,) distance in mm from places (indices i, j, k) to where the scan, going ``ahead``, falls
-    below the level: the nearest such place within REACH_MM, else that."""
+    below the level: the nearest such place within ``reach_mm``, else that."""
     from scipy import ndimage
 
-    along = np.arange(-REACH_MM, REACH_MM + _STEP_MM / 2, _STEP_MM)
+    along = np.arange(-reach_mm, reach_mm + _STEP_MM / 2, _STEP_MM)
     places = points[:, None, :] + along[None, :, None] * ahead[:, None, :]
     grey = ndimage.map_coordinates(
         volume.voxels, places.reshape(-1, 3).T[::-1], output=np.float32, order=1, mode="nearest"
@@ -219,7 +226,7 @@ def _distances(
     falls = (grey[:, :-1] >= level) & (grey[:, 1:] < level)
     drop = np.where(falls, grey[:, :-1] - grey[:, 1:], 1.0)
     crossing = along[:-1] + _STEP_MM * np.where(falls, grey[:, :-1] - level, 0.0) / drop
-    apart = np.where(falls, np.abs(crossing), REACH_MM)
+    apart = np.where(falls, np.abs(crossing), reach_mm)
     result: NDArray[np.float64] = apart.min(axis=1)
     return result
 
@@ -230,8 +237,8 @@ def _notes(fit: LabelFit) -> tuple[str, ...]:
         notes.append("Too little of the label's surface lies within the scan to be compared.")
     elif fit.near < 0.8:
         notes.append(
-            f"{1 - fit.near:.0%} of the label's surface are farther than {NEAR_MM:g} mm from an "
-            "edge between air and tissue. Look at the label."
+            f"{1 - fit.near:.0%} of the label's surface are farther than {fit.near_mm:g} mm from "
+            "an edge between air and tissue. Look at the label."
         )
     if fit.holes_ml > _HOLES_ML:
         notes.append(

@@ -86,13 +86,13 @@ def fuse(labels: Mapping[str, NDArray[Any]], method: Method | str = Method.STAPL
     if chosen == Method.STAPLE and disputed(parts).any():
         staple = sitk.STAPLEImageFilter()
         staple.SetForegroundValue(1)
-        result[box] = sitk.GetArrayViewFromImage(staple.Execute(images)) >= 0.5
+        result[box] = sitk.GetArrayFromImage(staple.Execute(images)) >= 0.5
         right = dict(zip(masks, map(float, staple.GetSensitivity()), strict=True))
         left = dict(zip(masks, map(float, staple.GetSpecificity()), strict=True))
     else:
         voted = sitk.LabelVotingImageFilter()
         voted.SetLabelForUndecidedPixels(0)
-        result[box] = sitk.GetArrayViewFromImage(voted.Execute(images))
+        result[box] = sitk.GetArrayFromImage(voted.Execute(images))
         head = result[box] > 0
         right = {name: _share(part[head]) for name, part in parts.items()}
         left = {name: _share(1 - part[~head]) for name, part in parts.items()}
