@@ -148,7 +148,13 @@ def _pair(
 def _within(
     ras: Points, axis: int, start: float, end: float, low: Points, high: Points
 ) -> NDArray[np.bool_]:
-    share = (ras[:, axis] - low[axis]) / max(float(high[axis] - low[axis]), 1e-9)
+    return _between(ras[:, axis], start, end, float(low[axis]), float(high[axis]))
+
+
+def _between(
+    place: NDArray[np.float64], start: float, end: float, low: float, high: float
+) -> NDArray[np.bool_]:
+    share = (place - low) / max(high - low, 1e-9)
     # A surface lies up to half a voxel beyond the outermost centre, and belongs to the end region.
     inside: NDArray[np.bool_] = (share >= (start if start > 0 else -math.inf)) & (
         share < (end if end < 1 else math.inf)
@@ -161,13 +167,15 @@ def _sizes(
 ) -> dict[str, int]:
     """Voxels of both masks together in each region; slice by slice, to save memory."""
     sizes = dict.fromkeys([WHOLE, *(name for name, *_ in REGIONS)], 0)
-    for mask in masks:
-        for k in np.flatnonzero(mask.any(axis=(1, 2))):
-            index = np.argwhere(mask[k])[:, ::-1]
-            ras = _ras(volume, np.column_stack([index, np.full(len(index), k)]))
-            sizes[WHOLE] += len(ras)
-            for name, axis, start, end in REGIONS:
-                sizes[name] += int(np.count_nonzero(_within(ras, axis, start, end, low, high)))
+    matrix = volume.ijk_to_ras
+    j, i = np.ogrid[: masks[0].shape[1], : masks[0].shape[2]]
+    for k in np.flatnonzero(masks[0].any(axis=(1, 2)) | masks[1].any(axis=(1, 2))):
+        here = masks[0][k].astype(np.uint8) + masks[1][k]
+        sizes[WHOLE] += int(here.sum())
+        ras = [row[0] * i + row[1] * j + (row[2] * k + row[3]) for row in matrix[:3]]
+        for name, axis, start, end in REGIONS:
+            inside = _between(ras[axis], start, end, float(low[axis]), float(high[axis]))
+            sizes[name] += int(here[inside].sum())
     return sizes
 
 
