@@ -16,10 +16,10 @@ import PIL.ImageDraw
 import pydicom
 import pytest
 from label_makers import dicom_scan, grid, on_grid, ras_of, same_place
-from scan_makers import Grid, write_nifti, write_nrrd
-from series_makers import assert_valid
+from scan_makers import Grid, write_enhanced, write_nifti, write_nrrd
+from series_makers import REFERABLE, assert_valid
 from SkinSegLib.core import CTVolume, OutputError
-from SkinSegLib.scan import read
+from SkinSegLib.scan import read, read_source
 from SkinSegLib.training.exchange import Kind, read_label, recognised, write_label, write_segments
 from SkinSegLib.training.exchange.polygons import filled, loops_in
 
@@ -87,6 +87,24 @@ def test_uneven_slices(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(back[measured], truth[measured])
     both = np.count_nonzero(back) + np.count_nonzero(truth)
     assert 2 * np.count_nonzero(back & truth) / both > 0.98
+
+
+@pytest.mark.parametrize("name", DICOM)
+def test_a_multi_frame_scan(tmp_path: Path, name: str) -> None:
+    """Its frames come in any order."""
+    volume, truth = on_grid("axial")
+    write_enhanced(tmp_path / "scan.dcm", grid("axial"), volume.voxels, **REFERABLE)
+    source = read_source(tmp_path / "scan.dcm")
+    np.testing.assert_array_equal(source.volume.voxels, volume.voxels)
+    path = write_label(tmp_path / name, source.volume, truth, DICOM[name], source)
+    np.testing.assert_array_equal(read_label(path, source.volume), truth)
+    if DICOM[name] == Kind.DICOM_SEG:
+        return
+    frames = {
+        int(contour.ContourImageSequence[0].ReferencedFrameNumber)
+        for contour in pydicom.dcmread(path).ROIContourSequence[0].ContourSequence
+    }
+    assert len(frames) == np.count_nonzero(truth.any(axis=(1, 2)))
 
 
 def test_outlines_of_any_mask_are_exact() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,8 +97,13 @@ def _read(
         from .pictures import read_pictures
 
         return read_pictures(path, volume, label)
-    from SkinSegLib.dicom.label_objects import frames_of, loops_of, read_object
+    from SkinSegLib.dicom.label_objects import damaged, frames_of, loops_of, read_object
+    from SkinSegLib.scan.dicom_codes import require_inflatable
 
+    try:
+        require_inflatable(path)
+    except (ValueError, zlib.error, struct.error) as error:
+        raise damaged(path) from error
     found = read_object(path)
     _require_same_frame(found.header, header)
     number = _chosen(found, segment)
