@@ -44,16 +44,23 @@ def read_mask(
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-        facts = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        # SimpleITK takes no key that is not text, which a damaged header may have.
+        named = (key for key in reader.GetMetaDataKeys() if key.isascii())
+        facts = {key: reader.GetMetaData(key) for key in named if key.startswith("Segment")}
         image = reader.Execute()
     except RuntimeError as error:
         raise translated(path, str(error)) from error
     array = sitk.GetArrayViewFromImage(image)
-    segments = _segments(facts)
+    try:
+        segments = _segments(facts)
+    except ValueError as error:
+        raise _damaged_segments(path) from error
     if segments:
         if label is not None:
             raise ScanReadError(f"{path} holds segments. Name one by --segment, not --label.")
         layer, label = _chosen(path, segments, segment)
+        if not 0 <= layer < image.GetNumberOfComponentsPerPixel():
+            raise _damaged_segments(path)
         if image.GetNumberOfComponentsPerPixel() > 1:
             array = array[..., layer]
     elif segment is not None:
@@ -97,6 +104,12 @@ def onto_scan(mask: NDArray[np.uint8], ijk_to_ras: Matrix, scan: CTVolume) -> ND
             "Give the scan that the mask was made on."
         )
     return result
+
+
+def _damaged_segments(path: Path) -> ScanReadError:
+    return ScanReadError(
+        f"{path}: its list of segments is damaged. Save the segmentation again in Slicer."
+    )
 
 
 def _segments(facts: dict[str, str]) -> list[tuple[str, str, int, int]]:

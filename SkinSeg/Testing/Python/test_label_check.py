@@ -209,6 +209,26 @@ def test_several_segments(tmp_path: Path) -> None:
         read_label(path, volume, "Skull", flip="i")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Segment0_Layer:=0", b"Segment0_Layer:=x"),
+        (b"Segment0_Layer:=0", b"Segment0_Layer:=7"),
+        (b"Segment0_LabelValue:=1", b"Segment0_LabelValue:=\xe9"),
+    ],
+)
+def test_a_damaged_list_of_segments(tmp_path: Path, old: bytes, new: bytes) -> None:
+    volume, truth = on_grid("axial")
+    path = write_segments(tmp_path / "x.seg.nrrd", volume, {"Head": truth, "Other": truth})
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ScanReadError, match="list of segments is damaged"):
+        read_label(path, volume)
+    path.write_bytes(content.replace(b"Segment1_Color:", b"Segment1_\xe9olor:"))
+    np.testing.assert_array_equal(read_label(path, volume), truth)
+
+
 def test_values_of_a_labelmap(tmp_path: Path) -> None:
     volume, truth = on_grid("axial")
     values = truth * np.uint8(3)

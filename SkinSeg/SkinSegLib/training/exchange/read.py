@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from SkinSegLib.core import LPS_RAS, CTVolume, GeometryError, ScanReadError, transform_points
+from SkinSegLib.core import (
+    LPS_RAS,
+    CTVolume,
+    GeometryError,
+    ScanReadError,
+    header_texts_unsaid,
+    transform_points,
+)
 from SkinSegLib.core.geometry import Matrix
 from SkinSegLib.scan.masks import onto_scan, read_mask
 
@@ -101,7 +108,8 @@ def _read(
     from SkinSegLib.scan.dicom_codes import require_inflatable
 
     try:
-        require_inflatable(path)
+        with header_texts_unsaid():
+            require_inflatable(path)
     except (ValueError, zlib.error, struct.error) as error:
         raise damaged(path) from error
     found = read_object(path)
