@@ -21,6 +21,7 @@ from . import (
     cli_dicom_export,
     cli_evaluate,
     cli_federated,
+    cli_label,
     cli_mesh,
     cli_models,
     cli_privacy,
@@ -178,6 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli_privacy.add_parsers(dicom, common, engine)
     cli_evaluate.add_parser(commands)
     cli_federated.add_parser(commands)
+    cli_label.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
     cli_thickness.add_parser(commands, [common, engine])

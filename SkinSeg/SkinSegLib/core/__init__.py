@@ -6,6 +6,7 @@ from .distance import components, distance_to, largest_component
 from .errors import (
     Cancelled,
     GeometryError,
+    LabelError,
     LayerTooThinError,
     MissingPackageError,
     ModelError,
@@ -44,6 +45,7 @@ __all__ = [
     "Finding",
     "FindingKind",
     "GeometryError",
+    "LabelError",
     "LayerTooThinError",
     "MissingPackageError",
     "ModelError",

@@ -26,6 +26,10 @@ class ModelError(SegmentationError):
     """A model is missing, altered, no model of ours, or one that cannot be used."""
 
 
+class LabelError(SkinSegError):
+    """A label was read, and is not the solid head of the scan that it was given for."""
+
+
 class SurfaceError(SkinSegError):
     """No closed surface can be made from a mask."""
 

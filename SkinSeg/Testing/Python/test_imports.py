@@ -45,6 +45,7 @@ DOOR = {
         "cli_dicom_export",
         "cli_evaluate",
         "cli_federated",
+        "cli_label",
         "cli_mesh",
         "cli_models",
         "cli_privacy",
