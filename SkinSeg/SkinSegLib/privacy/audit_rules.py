@@ -208,10 +208,10 @@ def _is_dummy(element: Any, vr: str) -> bool:
         values = [value] if isinstance(value, str) else value
         return all(_new_uid(str(one)) for one in values)
     if vr in ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"):
-        return not hasattr(value, "__iter__") and float(value) == 0
+        return bool(not hasattr(value, "__iter__") and float(value) == 0)
     if vr in DUMMIES:
         return str(value) == DUMMIES[vr]
-    return bool(value == b"\0\0" or value == 0)
+    return bool(value in (b"\0\0", 0))
 
 
 def pixel_problems(dataset: Any, *, text_seen: bool) -> list[str]:

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
     "worker": _HANDED_OVER_TO | {"pipeline", "privacy"},
+    "web": {"core", "scan", "segmentation", "privacy"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
@@ -45,6 +46,7 @@ DOOR = {
         "cli_privacy",
         "cli_thickness",
         "cli_train",
+        "cli_web",
     ),
     *("job", "report", "terminal"),
 }
@@ -66,12 +68,14 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
+    "requests": {"web"},
+    "dicomweb_client": {"web"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
-    "highdicom",
+    *("highdicom", "requests", "dicomweb_client"),
 }
 
 
