@@ -210,8 +210,8 @@ def _is_dummy(element: Any, vr: str) -> bool:
     if vr in ("DS", "IS", "FD", "FL", "SL", "SS", "SV", "UL", "US", "UV"):
         return bool(not hasattr(value, "__iter__") and float(value) == 0)
     if vr in DUMMIES:
-        return str(value) == DUMMIES[vr]
-    return bool(value in (b"\0\0", 0))
+        return bool(str(value) == DUMMIES[vr])
+    return bool(value == 0 or value == b"\0\0")
 
 
 def pixel_problems(dataset: Any, *, text_seen: bool) -> list[str]:

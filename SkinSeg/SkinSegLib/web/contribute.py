@@ -256,7 +256,7 @@ class _Sender:
         return True
 
     def _require_listed(self, files: list[Passed]) -> None:
-        """Raises ServerError if the server does not list what it took; some need a moment for it."""
+        """Raises ServerError if the server does not list what it took; some need a moment."""
         wanted = {one.instance for one in files} - self._given_up
         for attempt in range(1, self.web.server.attempts + 1):
             missing = wanted - self._listed(files[0])
