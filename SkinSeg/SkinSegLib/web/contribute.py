@@ -21,7 +21,8 @@ from .asking import AnswerError, LaterError, asked, once, pause
 from .dicomweb import DicomWeb, Stored
 from .journal import Journal, journal_in, opened_journal
 
-#: Of PS3.18, Table I.2-2: out of resources; processing failure. Later it may work.
+#: Of PS3.18, Table I.2-2, whose last digits are the server's: out of resources; processing failure.
+#: Later it may work.
 _LATER = frozenset({*range(0xA700, 0xA800), 0x0110})
 _REASONS = {
     0x0111: "the server holds this object already",
@@ -249,8 +250,14 @@ class _Sender:
         reason = answer.refused.get(one.instance)
         if reason is None or reason in _LATER:
             return False
-        known = reason if reason in _REASONS else reason & 0xFF00 if reason > 0xA000 else reason
-        text = _REASONS.get(known, "the server gives no reason that is known")
+        text = next(
+            (
+                _REASONS[one]
+                for one in (reason, reason & 0xFF00, reason & 0xF000)
+                if one in _REASONS
+            ),
+            "the server gives no reason that is known",
+        )
         self.outcome.refused[f"{text} ({reason:04X})"] += 1
         self._given_up.add(one.instance)
         return True
