@@ -52,6 +52,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     which.add_argument("--series", nargs="+", metavar="UID", help="these series")
     which.add_argument("--all", action="store_true", help="all that the server holds")
     fetching.set_defaults(run=_fetch, cancelled=_STOPPED)
+    _add_ask(actions, shared)
+    app = actions.add_parser(
+        "app",
+        help="the app for a MONAI Label server",
+        description="Copy the app into a new folder, for monailabel start_server --app FOLDER.",
+    )
+    app.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    app.set_defaults(run=_app, debug=False)
 
 
 def _shared() -> argparse.ArgumentParser:
@@ -127,6 +135,31 @@ def _add_send(
         help="for servers that let nobody search: believe what they say when they take a file",
     )
     parser.set_defaults(run=_send, cancelled=_STOPPED)
+
+
+def _add_ask(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser
+) -> None:
+    parser = actions.add_parser(
+        "ask",
+        parents=[shared],
+        help="have a MONAI Label server segment a scan",
+        description="Send the voxels of a scan (no header; they show the face) to a MONAI Label "
+        f"server, and write its mask if it fits the scan. {_CREDENTIALS}",
+    )
+    parser.add_argument("input", type=Path, metavar="SCAN", help="as for skinseg segment")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=ending(".nrrd", ".nii.gz", ".nii", ".mha"),
+        required=True,
+        metavar="FILE",
+        help="mask to write: .seg.nrrd (segments Head and Skin; needs slicer-core), or a labelmap",
+    )
+    parser.add_argument("--series", help="DICOM: series number, #n for the n-th one, or its UID")
+    parser.add_argument("--model", metavar="NAME", help="default: skinseg, or the only one")
+    parser.add_argument("--label", type=int, metavar="N", help="value of the head in the answer")
+    parser.set_defaults(run=_ask, timeout=600.0)
 
 
 def _group(text: str) -> int:
@@ -270,3 +303,42 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _ask(chosen: argparse.Namespace) -> None:
+    from .job import mask_to_file, scan_at
+    from .report import table
+    from .terminal import watched
+    from .web import MonaiLabel
+
+    _require_writable(chosen.json)
+    _require_writable(chosen.output)
+    label = MonaiLabel(*_server(chosen))
+    with without_path(chosen.input), watched(sys.stderr) as progress:
+        volume = scan_at(chosen.input, chosen.series)(progress.part(0.0, 0.1))
+        mask = label.ask(volume, chosen.model, chosen.label, progress.part(0.1, 0.9))
+        progress.finish()
+    mask_to_file(volume, mask, chosen.output)
+    figures = {"engine": mask.engine, "volume_ml": round(mask.volume_ml, 1)}
+    _write_json(chosen.json, figures)
+    print(table([("Head", f"{mask.volume_ml:.0f} mL"), ("Engine", mask.engine)]), end="")
+
+
+def _app(chosen: argparse.Namespace) -> None:
+    import shutil
+
+    from .core import OutputError, resource_path
+
+    if chosen.output.exists():
+        raise OutputError("The folder is there already. Name a new one.")
+    try:
+        shutil.copytree(
+            resource_path("MONAILabel", "skinseg"),
+            chosen.output,
+            ignore=shutil.ignore_patterns("__pycache__", "logs", "model", "bin"),
+        )
+    except OSError as error:
+        raise OutputError(
+            f"The app cannot be written there ({error.strerror}). Choose another folder."
+        ) from error
+    print("Start it with: monailabel start_server --app FOLDER --studies FOLDER_OF_SCANS")

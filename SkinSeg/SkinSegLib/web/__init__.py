@@ -7,11 +7,13 @@ the user names a server. ``requests`` and ``dicomweb_client`` are imported only 
 
 from .contribute import SendOptions, SendOutcome, send
 from .fetch import FetchOutcome, fetch, list_series
+from .monai_label import MonaiLabel
 from .server import Credentials, Server, read_credentials
 
 __all__ = [
     "Credentials",
     "FetchOutcome",
+    "MonaiLabel",
     "SendOptions",
     "SendOutcome",
     "Server",

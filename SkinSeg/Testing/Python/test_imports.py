@@ -69,13 +69,14 @@ ONLY_IN = {
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
     "requests": {"web"},
+    "requests_toolbelt": {"web"},
     "dicomweb_client": {"web"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
-    *("highdicom", "requests", "dicomweb_client"),
+    *("highdicom", "requests", "requests_toolbelt", "dicomweb_client"),
 }
 
 
