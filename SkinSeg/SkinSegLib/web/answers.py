@@ -95,8 +95,8 @@ def _require_plausible(mask: NDArray[np.uint8], volume: CTVolume, level_hu: floa
 
 def _agreement(inside: NDArray[np.bool_], dense: NDArray[np.bool_]) -> float:
     """Dice's coefficient."""
-    total = np.count_nonzero(inside) + np.count_nonzero(dense)
-    return 2 * np.count_nonzero(inside & dense) / max(1, total)
+    total = int(np.count_nonzero(inside)) + int(np.count_nonzero(dense))
+    return 2 * int(np.count_nonzero(inside & dense)) / max(1, total)
 
 
 def _refused(why: str) -> SegmentationError:

@@ -37,7 +37,7 @@ class MonaiLabel:
 
     def __init__(self, server: Server, credentials: Credentials | None = None) -> None:
         try:
-            import requests_toolbelt  # noqa: F401: needed for the answer, missed before the question
+            import requests_toolbelt  # noqa: F401  # missed before anything is sent
         except ImportError as error:
             raise missing_package() from error
         self.server = server
@@ -49,12 +49,14 @@ class MonaiLabel:
         """The models that segment volumes, by name. Raises ServerError, Cancelled."""
         progress = progress or Progress()
         asked(self._log_in, self.server, progress)
-        info = asked(lambda: self._get("info/"), self.server, progress)
-        found = []
-        for name, facts in sorted(info.get("models", {}).items()):
-            if facts.get("type") == "segmentation" and facts.get("dimension") == 3:
-                found.append(LabelModel(str(name), _labels(facts.get("labels"))))
-        return found
+        return asked(self._models, self.server, progress)
+
+    def _models(self) -> list[LabelModel]:
+        return [
+            LabelModel(str(name), _labels(facts.get("labels")))
+            for name, facts in sorted(self._get("info/")["models"].items())
+            if facts.get("type") == "segmentation" and facts.get("dimension") == 3
+        ]
 
     def ask(
         self,
