@@ -74,18 +74,18 @@ class MonaiLabel:
         ScanReadError for one that is no mask, Cancelled.
         """
         progress = progress or Progress()
-        with tempfile.TemporaryDirectory(prefix="skinseg-") as name, progress.stage("Ask", 0.9):
-            chosen = _chosen(self.models(progress), model)
-            value = label if label is not None else _head_label(chosen)
+        with tempfile.TemporaryDirectory(prefix="skinseg-") as name:
             folder = Path(name)
-            _write(volume, folder / _SENT)
-            progress.update(0.1)
-            # A mask takes minutes; who does not get one by the second try will not get one.
-            twice = replace(self.server, attempts=min(2, self.server.attempts))
-            path = asked(lambda: self._infer(chosen.name, folder), twice, progress)
-            progress.finish()
-            with progress.part(0.9, 0.1).stage("Check", 1.0):
-                return checked_answer(path, volume, value, f"server: {chosen.name}")
+            with progress.stage("Ask", 0.9):
+                chosen = _chosen(self.models(progress), model)
+                value = label if label is not None else _head_label(chosen)
+                _write(volume, folder / _SENT)
+                progress.update(0.1)
+                # A mask takes minutes; who gets none by the second try will not get one.
+                twice = replace(self.server, attempts=min(2, self.server.attempts))
+                path = asked(lambda: self._infer(chosen.name, folder), twice, progress)
+            with progress.stage("Check", 0.1):
+                return checked_answer(path, volume, value, f"server: {tame(chosen.name)}")
 
     def _get(self, path: str) -> Any:
         answer = self._session.get(f"{self.server.url}/{path}", timeout=self._timeout)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -319,3 +322,61 @@ def test_the_app_is_copied(tmp_path: Path) -> None:
     for name in ("main.py", "lib/infer.py", "lib/__init__.py"):
         assert (app / name).read_bytes() == (source / name).read_bytes()
     assert main(["web", "app", "-o", str(app)]) == 1
+
+
+def test_the_app_as_monai_label_uses_it(
+    tmp_path: Path, phantom: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stand-ins for the four names that it takes from MONAI Label; run once on the real 0.8.5,
+    see Docs/servers.md."""
+    scan = tmp_path / "scan.nrrd"
+    sitk.WriteImage(on_grid(phantom.volume.voxels, phantom.volume.ijk_to_ras), str(scan))
+
+    class App:
+        def __init__(self, app_dir: str, studies: str, conf: dict[str, str], **about: Any) -> None:
+            self.conf, self.about = conf, about
+
+    class Task:
+        def __init__(self, **about: Any) -> None:
+            self.about = about
+
+    class Failure(Exception):
+        def __init__(self, error: str, msg: str) -> None:
+            super().__init__(msg)
+
+    for name, things in {
+        "monailabel": {},
+        "monailabel.interfaces": {},
+        "monailabel.interfaces.tasks": {},
+        "monailabel.interfaces.app": {"MONAILabelApp": App},
+        "monailabel.interfaces.tasks.infer_v2": {
+            "InferTask": Task,
+            "InferType": SimpleNamespace(SEGMENTATION="segmentation"),
+        },
+        "monailabel.interfaces.exception": {
+            "MONAILabelError": SimpleNamespace(INFERENCE_ERROR="4000"),
+            "MONAILabelException": Failure,
+        },
+    }.items():
+        module = ModuleType(name)
+        vars(module).update(things)
+        monkeypatch.setitem(sys.modules, name, module)
+    folder = tmp_path / "app"  # a copy: Python leaves its own files beside what it imports
+    assert main(["web", "app", "-o", str(folder)]) == 0
+    monkeypatch.syspath_prepend(str(folder))
+    found = runpy.run_path(str(folder / "main.py"))
+    app = found["SkinSegApp"]("app", "studies", {"engine": "threshold"})
+    (name,) = app.init_infers()
+    task = app.init_infers()[name]
+    assert (name, task.about["labels"], task.is_valid()) == ("skinseg", {"Head": 1}, True)
+    path, figures = task({"image": str(scan), "result_extension": ".nrrd"})
+    try:
+        assert checked_answer(Path(path), phantom.volume, 1).volume_ml > 1000
+    finally:
+        Path(path).unlink()
+    assert figures["label_names"] == {"Head": 1}
+    with pytest.raises(Failure) as failure:
+        task({"image": str(tmp_path / "Doe.nrrd")})
+    assert "Doe" not in str(failure.value)
+    for name in [name for name in sys.modules if name == "lib" or name.startswith("lib.")]:
+        del sys.modules[name]
