@@ -41,7 +41,8 @@ def checked_answer(
     _require_plausible(voxels, volume, level.skin)
     half = (level.tissue - level.air) / 2
     cuts = cut_faces(voxels, volume.spacing)
-    return SkinMask(voxels, volume.ijk_to_ras, engine, level.skin, half, cuts)
+    model = {"name": engine}
+    return SkinMask(voxels, volume.ijk_to_ras, engine, level.skin, half, cuts, model=model)
 
 
 def on_same_grid(

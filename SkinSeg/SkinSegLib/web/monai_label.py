@@ -9,6 +9,7 @@ import json
 import re
 import tempfile
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,6 @@ class MonaiLabel:
     """A connection. Raises MissingPackageError."""
 
     def __init__(self, server: Server, credentials: Credentials | None = None) -> None:
-        try:
-            import requests_toolbelt  # noqa: F401  # missed before anything is sent
-        except ImportError as error:
-            raise missing_package() from error
         self.server = server
         self._credentials = credentials or Credentials()
         self._session = open_session(server, Credentials(token=self._credentials.token))
@@ -117,10 +114,13 @@ class MonaiLabel:
         """The mask that the server answers with, as a file in ``folder``."""
         from urllib.parse import quote
 
+        # Mask and figures in one answer, or the mask alone where nothing here can part them.
+        only = {} if find_spec("requests_toolbelt") else {"output": "image"}
         params = {"result_extension": ".nrrd", "result_compress": True}
         with open(folder / _SENT, "rb") as scan:
             answer = self._session.post(
                 f"{self.server.url}/infer/{quote(model, safe='')}",
+                params=only,
                 data={"params": json.dumps(params)},
                 files={"file": (_SENT, scan, "application/octet-stream")},
                 timeout=self._timeout,
@@ -156,11 +156,14 @@ def _mask_in(answer: Any) -> tuple[str, bytes]:
 
 
 def _parts(content: bytes, kind: str) -> Any:
-    from requests_toolbelt.multipart.decoder import (
-        ImproperBodyPartContentException,
-        MultipartDecoder,
-        NonMultipartContentTypeException,
-    )
+    try:
+        from requests_toolbelt.multipart.decoder import (
+            ImproperBodyPartContentException,
+            MultipartDecoder,
+            NonMultipartContentTypeException,
+        )
+    except ImportError as error:
+        raise missing_package() from error
 
     try:
         return MultipartDecoder(content, kind).parts

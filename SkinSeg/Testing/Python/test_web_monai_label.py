@@ -101,7 +101,7 @@ class Label:
             return (200, kind, b'{"access_token":"t0ken"}') if good else (401, kind, b"{}")
         if request.path == "/info/":
             return 200, kind, json.dumps(self.info).encode()
-        found = re.fullmatch(r"/infer/([\w-]+)", request.path)
+        found = re.fullmatch(r"/infer/([\w-]+)(\?output=image)?", request.path)
         if not found:
             return 404, kind, b'{"detail":"Not Found"}'
         mark = re.search(r"boundary=(\S+)", request.headers["Content-Type"])[1].encode()
@@ -114,7 +114,8 @@ class Label:
         scan.write_bytes(fields["file"][1])
         self.came.append({"model": found[1], "body": body, "scan": scan, **fields})
         path = self.mask_of(scan)
-        return self.form(path.name, path.read_bytes())
+        form = file_alone if found[2] else self.form
+        return form(path.name, path.read_bytes())
 
 
 def multipart(name: str, content: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -171,6 +172,15 @@ def test_a_mask(label: Label, phantom: Head, form: Any) -> None:
     got = read(came["scan"])
     np.testing.assert_array_equal(got.voxels, phantom.volume.voxels)
     np.testing.assert_allclose(got.ijk_to_ras, phantom.volume.ijk_to_ras)
+
+
+def test_without_the_package_that_parts_answers(
+    label: Label, phantom: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Slicer, which has requests and not requests-toolbelt."""
+    monkeypatch.setitem(sys.modules, "requests_toolbelt", None)
+    monkeypatch.setattr("SkinSegLib.web.monai_label.find_spec", lambda name: None)
+    assert connected(label).ask(phantom.volume).engine == "server: skinseg"
 
 
 def test_the_models_of_a_server(label: Label, volume: CTVolume) -> None:
