@@ -27,6 +27,7 @@ from . import (
     cli_privacy,
     cli_thickness,
     cli_train,
+    cli_web,
 )
 from .cli_arguments import (
     MESH_ENDINGS,
@@ -184,6 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli_models.add_parser(commands)
     cli_thickness.add_parser(commands, [common, engine])
     cli_train.add_parser(commands)
+    cli_web.add_parser(commands)
     return parser
 
 

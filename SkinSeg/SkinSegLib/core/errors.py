@@ -58,5 +58,9 @@ class PrivacyError(SkinSegError):
     """What was asked for would not protect the patient, or a key or passphrase does not fit."""
 
 
+class ServerError(SkinSegError):
+    """A server cannot be reached, cannot be trusted, refuses, or answers what it should not."""
+
+
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""

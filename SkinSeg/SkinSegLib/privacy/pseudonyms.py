@@ -60,7 +60,7 @@ class Pseudonyms:
         The standard's own UIDs, and no UID, stay as they are.
         """
         text = str(uid).strip("\0 ")
-        if not text or _is_standard(text):
+        if not text or is_standard(text):
             return text
         found = bytearray(self.digest("uid", text.encode())[:16])
         found[6] = (found[6] & 0x0F) | 0x80  # a UUID of version 8 (RFC 9562), as B.2 wants a UUID
@@ -73,7 +73,7 @@ class Pseudonyms:
         return -1 - int.from_bytes(found[:8], "big") % MAX_SHIFT_DAYS
 
 
-def _is_standard(uid: str) -> bool:
+def is_standard(uid: str) -> bool:
     """Whether the standard itself gave a UID its meaning: anybody can begin one with its root."""
     from pydicom.uid import UID_dictionary
 

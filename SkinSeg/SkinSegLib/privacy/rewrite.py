@@ -8,39 +8,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import PrivacyError
 from .dates import shifted
+from .elements import (
+    CHARACTER_SET,
+    CHARACTER_SETS,
+    DUMMIES,
+    GRAMMAR,
+    fits,
+    shown_name,
+    texts_of,
+    vr_of,
+)
 from .profile import EDITION, Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
 from .words import cleaned
 
-#: Of values that keep their place and lose their meaning.
-DUMMIES: dict[str, Any] = {
-    **dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "PN", "CS", "AE"), "REMOVED"),
-    "AS": "000Y",
-    "DA": "19000101",
-    "TM": "000000",
-    "DT": "19000101000000",
-    "UR": "urn:removed",
-    "DS": "0",
-    "IS": "0",
-    **dict.fromkeys(("FD", "FL"), 0.0),
-    **dict.fromkeys(("SL", "SS", "SV", "UL", "US", "UV"), 0),
-}
 #: In which what identifies the patient is looked for, as text or as bytes.
 _TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "CS", "AE", "AS", "DS", "IS", "TM"})
 _BYTES = frozenset({"UN", "OB", "OW"})
-#: What a value of its kind looks like (PS3.5, 6.2); files are lax about codes, so these are too.
-_GRAMMAR = {
-    "DS": re.compile(r"[0-9eE+. -]*"),
-    "IS": re.compile(r"[0-9+. -]*"),
-    "AS": re.compile(r"(\d{1,3}[DWMY]?)?"),
-    "TM": re.compile(r"[0-9.:]*"),
-    "CS": re.compile(r"[A-Za-z0-9 _./+-]{0,16}"),
-}
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
-_CHARACTER_SET = 0x00080005
-_CHARACTER_SETS = re.compile(r"ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK|")
 _PIXELS = 0x7FE0
 _AGE = 0x00101010
 #: Whose values are looked for in the text that the profile keeps.
@@ -106,10 +92,10 @@ class Rewriter:
     def apply(self, dataset: Any, subject: Subject) -> None:
         """De-identify a data set and all its items; what is kept is not touched."""
         for tag in list(dataset.keys()):
-            vr = _vr(dataset, tag)
+            vr = vr_of(dataset, tag)
             action = self.profile.action(int(tag), vr)
             kept = action in (Action.KEEP, Action.SHIFT, Action.DESCEND)
-            if kept and not _fits(int(tag), vr):
+            if kept and not fits(int(tag), vr):
                 action = Action.REMOVE  # in disguise it would not be looked into
             elif action is Action.KEEP and vr == "SQ":
                 action = Action.DESCEND
@@ -124,7 +110,7 @@ class Rewriter:
                 action = Action.REMOVE
             action = self._change(dataset, tag, vr, action, subject)
             if action not in (Action.KEEP, Action.DESCEND):
-                self.tally[_name(int(tag)), action] += 1
+                self.tally[shown_name(int(tag)), action] += 1
 
     def _kept(self, dataset: Any, tag: Any, vr: str, subject: Subject) -> Action:
         """Text that the profile keeps is still replaced if it repeats who the patient is."""
@@ -138,14 +124,14 @@ class Rewriter:
             return Action.DUMMY if _holds(content, subject.tokens) else Action.KEEP
         if vr not in _TEXT:
             return Action.KEEP
-        values = _texts(dataset, tag)
-        grammar = _CHARACTER_SETS if int(tag) == _CHARACTER_SET else _GRAMMAR.get(vr)
+        values = texts_of(dataset, tag)
+        grammar = CHARACTER_SETS if int(tag) == CHARACTER_SET else GRAMMAR.get(vr)
         if grammar is not None and not all(grammar.fullmatch(value) for value in values):
             return Action.REMOVE
         text = plain("\\".join(values))
         if not any(token in text for token in subject.tokens):
             return Action.KEEP
-        return Action.DUMMY if vr not in _GRAMMAR else Action.REMOVE
+        return Action.DUMMY if vr not in GRAMMAR else Action.REMOVE
 
     def _change(self, dataset: Any, tag: Any, vr: str, action: Action, subject: Subject) -> Action:
         """Do it; returns what was done in the end."""
@@ -212,7 +198,7 @@ class Rewriter:
             if int(tag) >> 16 & 1 or int(tag) & 0xFFFF == 0:
                 del item[tag]
             elif not item[tag].is_empty:
-                self._dummy(item, tag, _vr(item, tag))
+                self._dummy(item, tag, vr_of(item, tag))
 
 
 def mark(dataset: Any, options: DeidentifyOptions, seal: str, codes: tuple[str, ...]) -> None:
@@ -244,55 +230,9 @@ def _each(value: Any, change: Any) -> Any:
     return [change(str(one)) for one in value]
 
 
-def _vr(dataset: Any, tag: Any) -> str:
-    """An element's kind without converting its value; that of the standard where the file has none
-    (implicit VR, or UN), so that a sequence cannot hide as unknown bytes."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-
-    vr = str(dataset.get_item(tag).VR or "UN")
-    if vr == "UN" and dictionary_has_tag(tag):
-        vr = str(dictionary_VR(tag))
-        if vr == "SQ" and str(dataset[tag].VR) != "SQ":
-            raise PrivacyError(
-                "A sequence in the file cannot be read. Export the file again from its source."
-            )
-        if " or " in vr:
-            vr = str(dataset[tag].VR)
-    return vr
-
-
-def _fits(tag: int, vr: str) -> bool:
-    """Whether the file says of an attribute what the standard does: a sequence may hide as bytes, a
-    name as a number."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-
-    return not dictionary_has_tag(tag) or vr in str(dictionary_VR(tag)).split(" or ")
-
-
-def _texts(dataset: Any, tag: Any) -> list[str]:
-    """The values of an attribute as they stand in the file, not converted to numbers."""
-    raw = dataset.get_item(tag)
-    value = raw.value
-    if isinstance(value, bytes) and str(raw.VR) in _GRAMMAR:
-        return [part.strip("\0 ") for part in value.decode("latin-1").split("\\")]
-    value = dataset[tag].value
-    several = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-    return [str(one).strip("\0 ") for one in (value if several else [value]) if one is not None]
-
-
 def _holds(content: bytes, tokens: frozenset[str]) -> bool:
     """Whether bytes hold what identifies a patient, in one of the usual encodings."""
     found = [content.decode(name, errors="ignore") for name in _ENCODINGS]
     # UTF-16 may begin at either byte.
     found += [content[1:].decode(name, errors="ignore") for name in _ENCODINGS[2:]]
     return any(token in plain(text) for text in found for token in tokens)
-
-
-def _name(tag: int) -> str:
-    """For the report: the standard's keyword, or only the group of what is private or unknown."""
-    from pydicom.datadict import keyword_for_tag
-
-    group = tag >> 16
-    if group % 2:
-        return f"private ({group:04X},xxxx)"
-    return keyword_for_tag(tag) or f"({group:04X},{tag & 0xFFFF:04X})"

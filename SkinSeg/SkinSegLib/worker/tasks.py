@@ -18,6 +18,7 @@ from .messages import put_result, scan_from
 from .tasks_mask import mend
 from .tasks_mesh import export, layer, outline, remesh
 from .tasks_privacy import deface, deidentify
+from .tasks_server import ask as ask_server
 
 #: A head is 140 to 170 mm wide with its ears.
 _SMALL_FIELD_MM = 150.0
@@ -51,6 +52,11 @@ def segment(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     scan = scan_from(arguments["scan"])
     result = compute(scan, job_options(arguments["options"]), progress)
     return put_result(result, Path(arguments["folder"]))
+
+
+def ask(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """As :func:`segment`, by a server; see :func:`.tasks_server.ask`."""
+    return ask_server(arguments, progress, job_options(arguments["options"]))
 
 
 def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -121,6 +127,7 @@ TASKS: dict[str, TaskFunction] = {
     "warm": warm,
     "facts": facts,
     "segment": segment,
+    "ask": ask,
     "remesh": remesh,
     "layer": layer,
     "outline": outline,

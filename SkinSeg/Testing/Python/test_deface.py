@@ -13,6 +13,7 @@ from privacy_makers import KEY
 from scan_makers import Grid, write_dicom
 from SkinSegLib.core import LPS_RAS, Cancelled, CTVolume, PrivacyError, Progress, SkinMask
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, vault
+from SkinSegLib.privacy.audit import FACE, AuditOptions, audit
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, deface
 from SkinSegLib.privacy.deface_files import VISUAL, DefaceJob, deface_scan, restore
 from SkinSegLib.privacy.face import find_face, on_axes
@@ -224,6 +225,8 @@ def test_a_dicom_series_and_back(
     assert codes == ["113100", "113102"]
     assert data.PatientID == Pseudonyms(KEY).patient("S3cretID")
     assert data.BodyPartExamined == "HEAD"
+    sealed = AuditOptions(pseudonyms=Pseudonyms(KEY))
+    assert len(audit(tmp_path / "out", sealed).passed) == count
     for path in (tmp_path / "in").iterdir():
         assert pydicom.dcmread(path).SOPInstanceUID.encode() not in data.SOPInstanceUID.encode()
     restore(tmp_path / "out", tmp_path / "side", PASSPHRASE, tmp_path / "back", Progress())
@@ -235,6 +238,7 @@ def test_a_dicom_series_and_back(
     again = pydicom.dcmread(next((tmp_path / "back").iterdir()))
     assert again.RecognizableVisualFeatures == "YES"
     assert [i.CodeValue for i in again.DeidentificationMethodCodeSequence] == ["113100"]
+    assert FACE in audit(tmp_path / "back", AuditOptions()).problems
 
 
 @pytest.mark.usefixtures("fast")

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
     "batch": _HANDED_OVER_TO | {"job", "report"},
-    "worker": _HANDED_OVER_TO | {"pipeline", "privacy"},
+    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "web"},
+    "web": {"core", "scan", "segmentation", "privacy"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
@@ -51,6 +52,7 @@ DOOR = {
         "cli_privacy",
         "cli_thickness",
         "cli_train",
+        "cli_web",
     ),
     *("job", "report", "terminal"),
 }
@@ -72,16 +74,20 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
-    "filelock": {"batch", "training"},
+    "filelock": {"batch", "training", "web"},
     "nvflare": {"training"},
     "dask": {"batch"},
     "distributed": {"batch"},
+    "requests": {"web"},
+    "requests_toolbelt": {"web"},
+    "dicomweb_client": {"web"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
     *("highdicom", "dask", "distributed", "filelock"),
+    *("requests", "requests_toolbelt", "dicomweb_client"),
 }
 
 
