@@ -138,6 +138,9 @@ def _write_series(
     job: DefaceJob, frames: list[Frame], cut: FaceCut, files: Replacements, progress: Progress
 ) -> None:
     side, names = SideFile(), random_pseudonyms()
+    if job.objects is not None:
+        for frame in frames:
+            job.objects.patients.learn(frame.path)
     for number, frame in enumerate(frames):
         progress.update(number / len(frames))
         dataset = read_dataset(frame.path)
@@ -150,7 +153,7 @@ def _write_series(
             new = cut.replacement(frame_matrix(frame), region)
             after[region] = _stored(new, frame, dataset)
         set_frames(dataset, after[None])
-        _derived(dataset, names.uid)
+        _derived(dataset, names.uid, bare=job.objects is None)
         content = _as_content(job, dataset)
         instance = str(dataset.SOPInstanceUID)
         side.add(instance, before, after, region)
@@ -200,8 +203,11 @@ def _stored(hounsfield: NDArray[np.float64], frame: Frame, dataset: Any) -> NDAr
     return np.asarray(np.clip(values, low, high))
 
 
-def _derived(dataset: Any, new: Callable[[str], str]) -> None:
-    """Other pixels, so another object: new UIDs, and what the header says of it."""
+def _derived(dataset: Any, new: Callable[[str], str], *, bare: bool = True) -> None:
+    """Other pixels, so another object: new UIDs, and what the header says of it.
+
+    ``bare``: takes out what may hold other pictures; else de-identification does, which comes next.
+    """
     dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
     dataset.SeriesInstanceUID = new(f"series {dataset.get('SeriesInstanceUID', '')}")
     kinds = list(dataset.get("ImageType") or ["ORIGINAL", "PRIMARY"])
@@ -211,7 +217,7 @@ def _derived(dataset: Any, new: Callable[[str], str]) -> None:
     for name in _OF_THE_OLD_PIXELS:
         if name in dataset:
             delattr(dataset, name)
-    for tag in list(dataset.keys()):  # pictures of the face may lie in any of these
+    for tag in list(dataset.keys()) if bare else ():  # pictures may lie in any of these
         group = int(tag) >> 16
         if group % 2 or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
             del dataset[tag]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import PrivacyError
+from .patients import Patients
 from .pixels import black_out, clear_unused_bits, find_text, frames_of, set_frames, trim
 from .profile import Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
@@ -56,12 +57,14 @@ class Refused(Exception):
 @dataclass
 class ObjectDeidentifier:
     """De-identifies one object after the other. ``also``: further codes of CID 7050 for what was
-    done to the pixels. ``tally``: see :class:`Rewriter`; ``blacked_out``: objects that had text."""
+    done to the pixels. ``tally``: see :class:`Rewriter`; ``blacked_out``: objects that had text;
+    ``patients``: let them learn from all files first."""
 
     options: DeidentifyOptions
     pseudonyms: Pseudonyms
     also: tuple[str, ...] = ()
     blacked_out: int = 0
+    patients: Patients = field(default_factory=Patients, repr=False)
     _rewriter: Rewriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +133,7 @@ class ObjectDeidentifier:
 
     def subject(self, dataset: Any) -> Subject:
         """Whose object it is; ask before :meth:`clean`."""
-        return subject_of(dataset, self.pseudonyms)
+        return subject_of(dataset, self.pseudonyms, self.patients)
 
     def clean(self, dataset: Any, subject: Subject) -> bytes:
         """The de-identified object as a whole file, sealed; ``dataset`` is changed. Raises Refused.
