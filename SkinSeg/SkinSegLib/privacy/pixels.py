@@ -114,7 +114,7 @@ def _stands_out(
     ring = ndimage.binary_dilation(whole, np.ones((3, 3), bool)) & ~whole
     apart = around[ring] - values[place][part][0]
     sides = np.count_nonzero(apart >= step), np.count_nonzero(apart <= -step)
-    return max(sides) >= _RING * np.count_nonzero(ring)
+    return bool(max(sides) >= _RING * np.count_nonzero(ring))
 
 
 def _parts(marked: NDArray[np.bool_]) -> list[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
