@@ -24,20 +24,22 @@ class DicomSection:
 
     def update(self) -> None:
         """What can be clicked now, and why not."""
-        panel, button = self._panel, self._panel.ui.dicomButton
-        button.enabled = False
+        button, why_not = self._panel.ui.dicomButton, self._why_not()
+        button.enabled = not why_not
+        button.toolTip = why_not or _(
+            "Write the segments as DICOM Segmentation and the surface as encapsulated STL, in the "
+            "study of the scan."
+        )
+
+    def _why_not(self) -> str:
+        panel = self._panel
         if panel.is_busy:
-            button.toolTip = _("Wait until the job is done, or cancel it.")
-        elif panel.segmentation is None:
-            button.toolTip = panel.why_no_result()
-        elif panel.volume is None or not came_from_dicom(panel.volume):
-            button.toolTip = _("Only for a volume that was loaded by Slicer's DICOM module.")
-        else:
-            button.enabled = True
-            button.toolTip = _(
-                "Write the segments as DICOM Segmentation and the surface as encapsulated STL, in "
-                "the study of the scan."
-            )
+            return str(_("Wait until the job is done, or cancel it."))
+        if panel.segmentation is None:
+            return panel.why_no_result()
+        if panel.volume is None or not came_from_dicom(panel.volume):
+            return str(_("Only for a volume that was loaded by Slicer's DICOM module."))
+        return ""
 
     def _on_export(self) -> None:
         """Write; a question comes only where a file would be replaced."""
@@ -71,7 +73,7 @@ class DicomSection:
         lines += [
             _("They are of the patient and the study of the scan, and name them as its files do."),
             _("To see them there, import the folder into Slicer's DICOM module."),
-            _("This file shows a face: anybody who has it can know the patient."),
+            _("These files show a face: anybody who has one can know the patient."),
         ]
         self._panel.note("\n".join(lines))
         link = html.escape(qt.QUrl.fromLocalFile(str(folder)).toString())
