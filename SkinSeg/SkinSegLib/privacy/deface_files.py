@@ -137,8 +137,9 @@ def _write_series(
     held: dict[Path, list[Frame]] = {}
     for frame in frames:
         held.setdefault(frame.path, []).append(frame)
-    for path in held if job.objects is not None else ():
-        job.objects.patients.learn(path)
+    if job.objects is not None:
+        for path in held:
+            job.objects.patients.learn(path)
     for number, (path, of_file) in enumerate(held.items()):
         progress.update(number / len(held))
         dataset = read_dataset(path)

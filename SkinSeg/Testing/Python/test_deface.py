@@ -11,7 +11,6 @@ import pytest
 from phantom_makers import ras_of_voxels, whole
 from privacy_makers import KEY
 from scan_makers import Grid, write_dicom, write_enhanced
-from test_privacy_frames import plant
 from SkinSegLib.core import LPS_RAS, Cancelled, CTVolume, PrivacyError, Progress, SkinMask
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, vault
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, deface
@@ -20,6 +19,7 @@ from SkinSegLib.privacy.face import find_face, on_axes
 from SkinSegLib.privacy.objects import ObjectDeidentifier
 from SkinSegLib.scan import read
 from SkinSegLib.training.phantom import Phantom, make_phantom
+from test_privacy_frames import plant
 
 PASSPHRASE = "correct horse battery"
 LEVEL = -480.0
