@@ -63,7 +63,7 @@ def test_the_same_id_from_two_issuers_is_two_patients(tmp_path: Path, source: Pa
     assert len({found[n].StudyDate for n in (1, 2, 3, 4)}) == 4
     assert found[1].PatientID == found[5].PatientID
     assert found[3].PatientID == NAMES.patient("4711-0815")  # as before issuers counted
-    assert NAMES.patient("b", "a") != NAMES.patient("a", "b") != NAMES.patient("ab", "")
+    assert NAMES.patient("bc", "a") != NAMES.patient("c", "ab") != NAMES.patient("abc", "")
 
 
 def test_a_file_without_an_id_is_its_studys_patients(tmp_path: Path, source: Path) -> None:
@@ -137,6 +137,7 @@ def test_codes_of_earlier_steps_stay_once(tmp_path: Path, source: Path) -> None:
     earlier = [
         item(CodeValue="113101", CodingSchemeDesignator="DCM", CodeMeaning="by Mr Secret"),
         item(CodeValue="113100", CodingSchemeDesignator="DCM", CodeMeaning="Basic"),
+        item(CodeValue="121401", CodingSchemeDesignator="DCM", CodeMeaning="of Secret"),
         item(CodeValue="4711", CodingSchemeDesignator="99SECRET", CodeMeaning="our own"),
     ]
     instances(source, {"DeidentificationMethodCodeSequence": earlier})
@@ -201,6 +202,8 @@ def private(data: Dataset) -> None:
     block.add_new(0x25, "DS", "1")  # not in the table
     other = data.private_block(0x0043, "GEMS_PARM_01", create=True)
     other.add_new(0x27, "SH", "Secret")
+    third = data.private_block(0x01F1, "ELSCINT1", create=True)
+    third.add_new(0x07, "LT", "12")  # not what the table says it is
     data.private_block(0x0019, "MINE", create=True).add_new(0x23, "DS", "2")
     data.private_block(0x0045, "GEMS_HELIOS_01", create=True).add_new(0x02, "FL", 0.625)
 

@@ -80,6 +80,32 @@ def test_what_is_no_text_is_none() -> None:
         frame[4 + 20 * n : 10 + 20 * n, 3 + 3 * n : 6 + 3 * n] = 3000
     frame[40:44, 2:40] = 3000  # a bar
     assert not find_text(frame)
+    for n in range(3):  # side by side, and each lower than the last
+        frame[100 + 3 * n : 106 + 3 * n, 4 + 6 * n : 7 + 6 * n] = 3000
+    assert not find_text(frame)
+
+
+def test_steps_between_bright_and_dark_are_no_text() -> None:
+    noise = np.random.default_rng(5).normal(0, 20, SHAPE)
+    frame = np.full(SHAPE, -1000)
+    frame[:20], frame[20:26] = 3000, 1000
+    frame = np.rint(frame + noise).astype(np.int16)
+    for n in range(6):  # where a blurred edge happens to have one value
+        frame[20:26, 5 + 9 * n : 11 + 9 * n] = 1000
+    assert not find_text(frame)
+
+
+@pytest.mark.parametrize("value", [3000, -3000])
+def test_thick_letters_with_wide_soft_edges(value: int) -> None:
+    from scipy import ndimage
+
+    frame = ground("plain" if value > 0 else "MONOCHROME1")
+    letters = np.zeros(SHAPE)
+    for n in range(4):
+        letters[10:40, 10 + 28 * n : 30 + 28 * n] = 1
+    share = np.clip(ndimage.distance_transform_edt(letters) / 4, 0, 1)
+    soft = np.rint(frame * (1 - share) + value * share).astype(np.int16)
+    assert find_text(soft)
     frame[:] = -1000
     assert not find_text(frame)
 
