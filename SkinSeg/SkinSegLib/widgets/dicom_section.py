@@ -20,11 +20,11 @@ class DicomSection:
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        panel.ui.dicomButton.connect("clicked()", self._on_export)
+        panel.ui.exportDicomButton.connect("clicked()", self._on_export)
 
     def update(self) -> None:
         """What can be clicked now, and why not."""
-        button, why_not = self._panel.ui.dicomButton, self._why_not()
+        button, why_not = self._panel.ui.exportDicomButton, self._why_not()
         button.enabled = not why_not
         button.toolTip = why_not or _(
             "Write the segments as DICOM Segmentation and the surface as encapsulated STL, in the "

@@ -78,8 +78,8 @@ def done(panel, study, tmp_path):
 
 def test_one_click_writes_both_into_the_study(done, study, monkeypatch):
     panel, node, out = done
-    assert panel.ui.dicomButton.enabled, panel.ui.dicomButton.toolTip
-    click(panel, panel.ui.dicomButton)
+    assert panel.ui.exportDicomButton.enabled, panel.ui.exportDicomButton.toolTip
+    click(panel, panel.ui.exportDicomButton)
     text = panel.ui.exportLabel.text
     wanted = ["segmentation.dcm", "surface.dcm"] if has_segmentations() else ["surface.dcm"]
     assert sorted(os.listdir(out)) == wanted, text
@@ -112,7 +112,7 @@ def test_one_click_writes_both_into_the_study(done, study, monkeypatch):
     monkeypatch.setattr(
         mrml.ensure_host().util, "confirmYesNoDisplay", lambda text, *_a, **_k: asked.append(text)
     )
-    click(panel, panel.ui.dicomButton)
+    click(panel, panel.ui.exportDicomButton)
     assert "surface.dcm" in asked[0]
     assert (out / "surface.dcm").read_bytes() == before
 
@@ -146,7 +146,7 @@ def test_a_volume_that_was_moved_is_refused(done, study, moved):
     matrix[1, 3] = 12.0 if moved == "shifted" else 0.0
     study[0].SetAndObserveTransformNodeID(linear(matrix).GetID())
     segmentations()[0].SetAndObserveTransformNodeID(study[0].GetTransformNodeID())
-    click(panel, panel.ui.dicomButton)
+    click(panel, panel.ui.exportDicomButton)
     assert "does not lie where its DICOM files say" in panel.ui.exportLabel.text
     assert not os.listdir(out)
 
@@ -155,10 +155,10 @@ def test_only_what_came_from_dicom(panel, done, study, monkeypatch):
     panel, _node, out = done
     for path in study[2].iterdir():
         path.unlink()
-    click(panel, panel.ui.dicomButton)
+    click(panel, panel.ui.exportDicomButton)
     assert "are not found" in panel.ui.exportLabel.text
     study[0].RemoveAttribute("DICOM.instanceUIDs")
     panel.panel.update()
-    assert not panel.ui.dicomButton.enabled
-    assert "DICOM module" in panel.ui.dicomButton.toolTip
+    assert not panel.ui.exportDicomButton.enabled
+    assert "DICOM module" in panel.ui.exportDicomButton.toolTip
     assert not os.listdir(out)
