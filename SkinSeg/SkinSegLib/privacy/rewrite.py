@@ -19,8 +19,10 @@ from .elements import (
     texts_of,
     vr_of,
 )
+from .patients import Identity, Patients
 from .profile import EDITION, Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
+from .safe_private import safe_tags
 from .words import cleaned
 
 #: In which what identifies the patient is looked for, as text or as bytes.
@@ -28,7 +30,8 @@ _TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "CS", "AE", "AS", "DS", "
 _BYTES = frozenset({"UN", "OB", "OW"})
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
 _PIXELS = 0x7FE0
-_AGE = 0x00101010
+#: Ages in years from which on they are one age (45 CFR 164.514(b)(2)(i)(C)).
+_OLDEST = 90
 #: Whose values are looked for in the text that the profile keeps.
 _IDENTIFYING = (
     "PatientName",
@@ -47,27 +50,28 @@ _SHORTEST, _SHORTEST_CJK = 4, 2
 @dataclass(frozen=True)
 class Subject:
     """Whose data set it is: ``pseudonym``, ``shift_days`` of dates, and ``tokens``: what identifies
-    the patient, in lower case, to be found where it should not be."""
+    the patient, in lower case, to be found where it should not be; ``identity``: who it is."""
 
     pseudonym: str
     shift_days: int
     tokens: frozenset[str] = field(repr=False)
+    identity: Identity
 
 
-def subject_of(dataset: Any, pseudonyms: Pseudonyms) -> Subject:
-    """Known by Patient ID; without one by the study, so that strangers do not become one person."""
-    identifier = str(dataset.get("PatientID") or "").strip("\0 ")
-    if not identifier:
-        identifier = f"study {dataset.get('StudyInstanceUID', '')}"
-    words: set[str] = set()
+def subject_of(dataset: Any, pseudonyms: Pseudonyms, patients: Patients | None = None) -> Subject:
+    """``patients``: of the studies, for a file that does not say all (see :mod:`.patients`)."""
+    identity = (patients or Patients()).identity(dataset)
+    named = (identity.identifier, identity.issuer)
+    words = set(re.split(r"[\W_]+", plain(identity.identifier)))
     for item in [dataset, *(dataset.get("OtherPatientIDsSequence") or ())]:
         for name in _IDENTIFYING:
             if name in item:
                 words |= set(re.split(r"[\W_]+", plain(str(item[name].value))))
     return Subject(
-        pseudonyms.patient(identifier),
-        pseudonyms.shift_days(identifier),
+        pseudonyms.patient(*named),
+        pseudonyms.shift_days(*named),
         frozenset(word for word in words if len(word) >= _shortest(word)),
+        identity,
     )
 
 
@@ -91,7 +95,9 @@ class Rewriter:
 
     def apply(self, dataset: Any, subject: Subject) -> None:
         """De-identify a data set and all its items; what is kept is not touched."""
-        for tag in list(dataset.keys()):
+        keeps = self.profile.options.keep_safe_private
+        safe = safe_tags(dataset, subject.tokens) if keeps else set()
+        for tag in [tag for tag in dataset.keys() if int(tag) not in safe]:  # noqa: SIM118
             vr = vr_of(dataset, tag)
             action = self.profile.action(int(tag), vr)
             kept = action in (Action.KEEP, Action.SHIFT, Action.DESCEND)
@@ -114,7 +120,7 @@ class Rewriter:
 
     def _kept(self, dataset: Any, tag: Any, vr: str, subject: Subject) -> Action:
         """Text that the profile keeps is still replaced if it repeats who the patient is."""
-        if int(tag) == _AGE:
+        if vr == "AS":
             return Action.CLEAN
         if int(tag) >> 16 == _PIXELS:
             return Action.KEEP
@@ -154,8 +160,8 @@ class Rewriter:
                 element.value, lambda value: shifted(value, vr, subject.shift_days)
             )
             return action
-        if action is Action.CLEAN and int(tag) == _AGE:
-            return self._age(element)
+        if action is Action.CLEAN and vr == "AS":
+            return self._ages(element)
         if action is Action.CLEAN:
             element.value = _each(element.value, lambda value: cleaned(value, subject.tokens))
             return action
@@ -167,16 +173,18 @@ class Rewriter:
             element.value = b"" if isinstance(element.value, bytes) else None
         return Action.EMPTY
 
-    def _age(self, element: Any) -> Action:
-        """90 and over is one age, as HIPAA has it (45 CFR 164.514(b)(2)(i)(C))."""
-        found = re.fullmatch(r"\s*0*(\d{1,3})\s*([DWMY]?)\s*", str(element.value))
-        if found is None:
+    def _ages(self, element: Any) -> Action:
+        """90 and over is one age; what is no age is emptied."""
+        several = not isinstance(element.value, str)
+        before = [str(value) for value in element.value] if several else [element.value]
+        after = [_age(value) for value in before]
+        if after == before:
+            return Action.KEEP
+        if not any(after):
             element.value = None
             return Action.EMPTY
-        if found[2] in ("Y", "") and int(found[1]) >= 90:
-            element.value = "090Y"
-            return Action.CLEAN
-        return Action.KEEP
+        element.value = after if several else after[0]
+        return Action.CLEAN
 
     def _dummy(self, dataset: Any, tag: Any, vr: str) -> Action:
         element = dataset[tag]
@@ -203,17 +211,27 @@ class Rewriter:
 
 def mark(dataset: Any, options: DeidentifyOptions, seal: str, codes: tuple[str, ...]) -> None:
     """Record in the file what was done to it (PS3.15, E.1.1 steps 6 and 7; PS3.3, C.7.1.1 and
-    C.12.1.1). ``codes``: keywords of CID 7050. ``seal``: text that the file is known by later."""
+    C.12.1.1). ``codes``: keywords of CID 7050, added to those that the file has from before, since
+    it lists every step. ``seal``: text that the file is known by later."""
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes as dictionary
 
     from .. import __version__
 
+    group = dictionary.cid7050
+    known = {code.value: code for code in (getattr(group, name) for name in group.dir())}
+    ours = [getattr(group, keyword).value for keyword in codes]
+    before = [
+        str(item.get("CodeValue"))
+        for item in dataset.get("DeidentificationMethodCodeSequence") or ()
+        if item.get("CodingSchemeDesignator") == "DCM"
+    ]
+
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = [f"SkinSeg {__version__}, DICOM PS3.15 {EDITION}", seal]
     items = []
-    for keyword in codes:
-        code = getattr(dictionary.cid7050, keyword)
+    # Meanings from the dictionary: those in the file may say anything.
+    for code in (known[value] for value in dict.fromkeys([*before, *ours]) if value in known):
         item = Dataset()
         item.CodeValue, item.CodingSchemeDesignator = code.value, code.scheme_designator
         item.CodeMeaning = code.meaning[:64]
@@ -222,6 +240,15 @@ def mark(dataset: Any, options: DeidentifyOptions, seal: str, codes: tuple[str, 
     dataset.LongitudinalTemporalInformationModified = (
         "MODIFIED" if options.keep_dates else "REMOVED"
     )
+
+
+def _age(value: str) -> str:
+    """An age of at most 90 years (PS3.5, 6.2: AS); "" for what is none."""
+    found = re.fullmatch(r"\s*0*(\d{1,3})\s*([DWMY]?)\s*", value)
+    if found is None:
+        return ""
+    old = found[2] in ("Y", "") and int(found[1]) >= _OLDEST
+    return f"{_OLDEST:03d}Y" if old else value
 
 
 def _each(value: Any, change: Any) -> Any:

@@ -28,8 +28,8 @@ _CONE_BEAM = MULTI_FRAME[2:]
 _DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: Words of Image Type by which makers mark sheets of numbers and copies of the screen.
-_DOSE_WORDS = {"DOSE", "DOSE_INFO", "DOSE INFO", "DOSE REPORT", "CSA REPORT", "PROT", "PROTOCOL"}
-_SCREEN_WORDS = {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE"}
+DOSE_WORDS = {"DOSE", "DOSE_INFO", "DOSE INFO", "DOSE REPORT", "CSA REPORT", "PROT", "PROTOCOL"}
+SCREEN_WORDS = {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE"}
 
 #: What of a header is read; all else of it is passed over unseen, the patient's data included.
 _ELEMENTS = (
@@ -210,12 +210,12 @@ def _other_kind(header: Any) -> str | None:
     words = image_words(_words(header.get("ImageType")))
     if sop in MULTI_FRAME:
         return None
-    if sop == _DOSE_REPORT or words & _DOSE_WORDS:
+    if sop == _DOSE_REPORT or words & DOSE_WORDS:
         return "dose sheets"
     if (
         sop == _SECONDARY_CAPTURE
         or sop.startswith(f"{_SECONDARY_CAPTURE}.")
-        or (words & _SCREEN_WORDS)
+        or (words & SCREEN_WORDS)
     ):
         return "secondary captures"
     if unknown or sop not in (CT_IMAGE, "") or modality not in ("CT", ""):

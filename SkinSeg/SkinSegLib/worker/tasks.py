@@ -15,6 +15,7 @@ from ..pipeline import JobOptions, compute
 from ..segmentation import SegmentOptions
 from ..surface import SurfaceOptions
 from .messages import put_result, scan_from
+from .tasks_dicom import export_dicom
 from .tasks_mask import mend
 from .tasks_mesh import export, layer, outline, remesh
 from .tasks_privacy import deface, deidentify
@@ -132,6 +133,7 @@ TASKS: dict[str, TaskFunction] = {
     "layer": layer,
     "outline": outline,
     "export": export,
+    "export_dicom": export_dicom,
     "mend": mend,
     "deface": deface,
     "deidentify": deidentify,

@@ -100,7 +100,12 @@ def patient_pseudonym(
     ``identifier``: the patient's number, if the user gives one; else that of the DICOM ``header``.
     Without either each scan is a patient of its own.
     """
-    known = identifier.strip() or str(getattr(header, "PatientID", None) or "").strip()
+    if not identifier.strip() and str(getattr(header, "PatientID", None) or "").strip():
+        from SkinSegLib.privacy.patients import Patients
+
+        found = Patients().identity(header)
+        return pseudonyms.patient(found.identifier, found.issuer)
+    known = identifier.strip()
     return pseudonyms.patient(known or "scan " + digest(volume.voxels, volume.ijk_to_ras))
 
 
