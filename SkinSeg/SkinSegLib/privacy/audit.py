@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -179,13 +179,7 @@ class Auditor:
         # The file does not say which of these was chosen, but the seal depends on it.
         return any(
             ObjectDeidentifier(
-                DeidentifyOptions(
-                    options.keep_dates,
-                    options.keep_device,
-                    options.keep_patient,
-                    options.clean_descriptors,
-                    burned_in,
-                ),
+                replace(options, burned_in=burned_in),
                 names,
                 also,
             ).is_own_work(content)

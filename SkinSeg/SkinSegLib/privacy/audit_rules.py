@@ -25,6 +25,7 @@ from .objects import BURNED_IN, UNDECODED
 from .pixels import clear_unused_bits, find_text, frames_of
 from .profile import Action, DeidentifyOptions, Profile
 from .pseudonyms import is_standard
+from .safe_private import safe_tags
 from .words import cleaned
 
 _METHOD = re.compile(r"SkinSeg [0-9A-Za-z.+]{1,20}, DICOM PS3\.15 \d{4}[a-e]")
@@ -80,6 +81,7 @@ def statement(dataset: Any) -> tuple[Statement, list[str]]:
         "RetainPatientCharacteristicsOption" in named,
         "CleanDescriptorsOption" in named,
         "blackout" if "CleanPixelDataOption" in named else "refuse",
+        "RetainSafePrivateOption" in named,
     )
     also = (VISUAL,) if VISUAL in named else ()
     if named != {*options.codes(), *also}:
@@ -123,8 +125,11 @@ def walk(dataset: Any, profile: Profile, pseudonym: str) -> list[str]:
 
 
 def _walk(dataset: Any, profile: Profile, pseudonym: str) -> Iterator[tuple[int, str]]:
+    safe = safe_tags(dataset, ()) if profile.options.keep_safe_private else set()
     for tag in list(dataset.keys()):
         number, vr = int(tag), vr_of(dataset, tag)
+        if number in safe:
+            continue
         action = profile.action(number, vr)
         if action is Action.REMOVE:
             yield number, "should have been removed"

@@ -77,6 +77,24 @@ def test_what_deidentify_makes_passes(tmp_path: Path, chosen: str) -> None:
     assert len(report.passed) == 2
 
 
+def test_safe_private_attributes_pass_and_others_do_not(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    data = plain_file(source / "a.dcm")
+    data.private_block(0x0019, "GEMS_ACQU_01", create=True).add_new(0x23, "DS", "39.37")
+    data.save_as(source / "a.dcm", enforce_file_format=True)
+    options = DeidentifyOptions(keep_safe_private=True)
+    assert deidentify(source, tmp_path / "out", options, NAMES).written == 1
+    report = audit(tmp_path / "out", SEALED)
+    assert report.good, report.problems
+    (path,) = (tmp_path / "out").rglob("*.dcm")
+    after = pydicom.dcmread(path)
+    assert after[0x00191023].value == "39.37"
+    after.private_block(0x0019, "GEMS_ACQU_01").add_new(0x25, "DS", "1")
+    after.save_as(path)
+    assert any("removed" in text for text in audit(tmp_path / "out", ANY_FACE).problems)
+
+
 def test_what_is_not_deidentified(tmp_path: Path) -> None:
     planted_file(tmp_path / "Doe.dcm")
     (tmp_path / "notes.txt").write_text("Doe")
