@@ -54,5 +54,9 @@ class PrivacyError(SkinSegError):
     """What was asked for would not protect the patient, or a key or passphrase does not fit."""
 
 
+class AlikeError(SkinSegError):
+    """A scan that looks like one of the data set; whoever adds it can say that it is another."""
+
+
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "pipeline": {"core", "segmentation", "surface"},
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
-    "worker": _HANDED_OVER_TO | {"pipeline", "privacy"},
+    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "training"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
