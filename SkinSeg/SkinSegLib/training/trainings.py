@@ -269,9 +269,7 @@ def _is_fresh(cases: CaseFolder, training: Training) -> bool:
         found = compared(training)
     except SkinSegError:
         return False
-    return bool(
-        found["old"] == find_model(LIVE_MODEL).identity and found["tests"] == _tests(cases)
-    )
+    return bool(found["old"] == find_model(LIVE_MODEL).identity and found["tests"] == _tests(cases))
 
 
 def _is_installed(name: str, sha256: str) -> bool:
@@ -310,7 +308,8 @@ def _require_matplotlib() -> None:
 def _locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / _LOCK, timeout=2)
+    # The makers of scenes of a training that was killed share its lock until they notice: 5 s.
+    lock = FileLock(folder / _LOCK, timeout=10)
     try:
         lock.acquire()
     except Timeout as error:
@@ -331,7 +330,7 @@ def _is_locked(folder: Path) -> bool:
     lock = FileLock(folder / _LOCK, timeout=0)
     try:
         lock.acquire()
-    except Timeout:
+    except (Timeout, OSError):  # nobody may work on it who may not write there
         return True
     lock.release()
     return False

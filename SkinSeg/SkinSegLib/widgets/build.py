@@ -7,12 +7,15 @@ from typing import Any
 from .advanced_section import AdvancedSection
 from .edit_section import EditSection
 from .export_section import ExportSection
+from .learn_section import LearnSection
+from .learning import Learning
 from .packages import Packages
 from .panel import Panel
 from .review_section import ReviewSection
 from .scan_section import ScanSection
 from .segment_section import SegmentSection
 from .sharing_section import SharingSection
+from .train_section import TrainSection
 
 
 def build_panel(ui: Any) -> Panel:
@@ -21,6 +24,7 @@ def build_panel(ui: Any) -> Panel:
     scan = ScanSection(panel)
     packages = Packages()
     segment = SegmentSection(panel, packages)
+    learning = Learning(panel)
     panel.sections = [
         scan,
         segment,
@@ -28,6 +32,9 @@ def build_panel(ui: Any) -> Panel:
         EditSection(panel, scan),
         ExportSection(panel),
         SharingSection(panel),
+        learning,
+        LearnSection(panel, learning),
+        TrainSection(panel, learning),
         AdvancedSection(panel, segment, packages),
     ]
     return panel

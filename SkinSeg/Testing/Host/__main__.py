@@ -95,6 +95,30 @@ class Stage:
         self.ui.segmentButton.click()
         self.wait(lambda: not self.panel.panel.is_busy)
 
+    def show_learning(self) -> None:
+        """With a data set of two cases, and a model that was trained and compared."""
+        from pathlib import Path
+
+        from SkinSegLib.training.dataset import CaseFolder
+
+        from .application import FileDialog
+
+        self.show_findings()
+        folder = Path(self._folder.name) / "corrected heads"
+        folder.mkdir()
+        CaseFolder.create(folder)
+        FileDialog.answers += [str(folder)]
+        for name in ("edit", "export", "review", "scan"):
+            getattr(self.ui, f"{name}CollapsibleButton").collapsed = True
+        self.ui.learnCollapsibleButton.collapsed = False
+        self.ui.caseFolderButton.click()
+        learning = self.panel.panel.sections[6]
+        self.wait(lambda: learning.state is not None)
+        self.ui.labellerEdit.text = "M. Curie"
+        self.ui.addCaseButton.click()
+        self.wait(lambda: "Added as" in self.ui.learnLabel.text)
+        self.wait(lambda: not learning.running)
+
     def show_advanced(self) -> None:
         self.show_findings()
         self.ui.advancedCollapsibleButton.collapsed = False
