@@ -17,7 +17,7 @@ from .messages import ScanMessage, scan_from
 from .tasks_mesh import segment_on_scan
 
 #: How much a training gives way to what the user waits for (Unix: setpriority).
-_NICE = 10
+_NICE = 5
 #: Of a DICOM header, what a case keeps, and whose it is.
 _ELEMENTS = (
     *("PatientID", "PatientSex", "PatientAge", "Manufacturer", "ManufacturerModelName"),
