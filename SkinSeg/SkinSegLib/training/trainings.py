@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.segmentation.bundle import CARD, load_bundle
 from SkinSegLib.segmentation.live import live_model, make_live
+from SkinSegLib.segmentation import models
 from SkinSegLib.segmentation.models import add_model, find_model, list_models
 from SkinSegLib.segmentation.options import LIVE_MODEL
 
@@ -146,7 +148,7 @@ def go_on(
     from SkinSegLib.segmentation.network import choose_device
 
     progress = progress or Progress()
-    _require_matplotlib()  # before half an hour of training
+    require_packages()  # before half an hour of training
     with _locked(training.folder):
         if not (training.folder / MODEL).exists():
             options = FineTuneOptions(
@@ -295,13 +297,15 @@ def _write(training: Training) -> None:
         temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(
-            "Training draws its curves by matplotlib. Install it with pip install matplotlib."
-        ) from error
+def require_packages() -> None:
+    """Raise MissingPackageError if what a training needs is not installed."""
+    models.require_packages()
+    for name in ("matplotlib", "filelock"):
+        if find_spec(name) is None:
+            raise MissingPackageError(
+                f"Training needs {name}. Install it with pip install {name}, in Slicer under "
+                "Advanced."
+            )
 
 
 @contextmanager

@@ -34,9 +34,8 @@ def cases(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     and ``found`` once it was compared), else None.
     """
     from ..segmentation.live import live_model, models_before
-    from ..segmentation.models import require_packages
     from ..training.dataset import CaseFolder
-    from ..training.trainings import compared, trainings
+    from ..training.trainings import compared, require_packages, trainings
 
     folder = Path(arguments["dataset"])
     there = CaseFolder.open(folder) if (folder / "records").is_dir() else None
@@ -125,9 +124,8 @@ def begin_training(arguments: Mapping[str, Any], progress: Progress) -> dict[str
 
     ``instead_of``: name of one to delete first, or "". Returns what it is (see :func:`cases`).
     """
-    from ..segmentation.models import require_packages
     from ..training.dataset import CaseFolder
-    from ..training.trainings import begin, discard, training_of
+    from ..training.trainings import begin, discard, require_packages, training_of
 
     require_packages()
     there = CaseFolder.open(Path(arguments["dataset"]))
@@ -141,11 +139,9 @@ def learn(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
     Returns what trainings.compared does. The curves are drawn as it goes.
     """
-    from ..segmentation.models import require_packages
     from ..training.dataset import CaseFolder
     from ..training.trainings import go_on, training_of
 
-    require_packages()
     there = CaseFolder.open(Path(arguments["dataset"]))
     training = training_of(there, arguments["name"])
     if hasattr(os, "setpriority"):

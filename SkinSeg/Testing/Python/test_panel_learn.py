@@ -33,7 +33,7 @@ from SkinSegLib.training.dataset.intake import prepare
 from SkinSegLib.training.trainings import TRAININGS, trainings
 
 #: A training of seconds, for what only the real one can show.
-TINY = {"steps": 6, "minutes": None, "workers": 0, "made": 0, "validation_scenes": 1}
+TINY = {"steps": 3, "minutes": None, "workers": 0, "made": 0, "validation_scenes": 1}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -284,7 +284,7 @@ def test_train_kill_go_on_use_and_back(panel, tmp_path, models_folder):
     pump(lambda: not learn.running and "is trained" in ui.learnLabel.text)
     assert ui.curvesLabel.isVisible()
     lines = log.read_text().splitlines()
-    assert lines[-1].startswith("6,")
+    assert lines[-1].startswith("3,")
     assert lines[1].startswith("1,")  # gone on with, not begun anew
     pump(lambda: ui.comparisonTable.isVisible())
     assert ui.comparisonTable.rowCount == 1
