@@ -26,9 +26,9 @@ from SkinSegLib.core import (
     SkinSegError,
     replacing,
 )
+from SkinSegLib.segmentation import models
 from SkinSegLib.segmentation.bundle import CARD, load_bundle
 from SkinSegLib.segmentation.live import live_model, make_live
-from SkinSegLib.segmentation import models
 from SkinSegLib.segmentation.models import add_model, find_model, list_models
 from SkinSegLib.segmentation.options import LIVE_MODEL
 
