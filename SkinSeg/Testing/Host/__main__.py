@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 THEMES = ("light", "dark")
-_LIMIT_S = 120.0
+_LIMIT_S = 600.0
 
 
 class Stage:
@@ -96,28 +96,40 @@ class Stage:
         self.wait(lambda: not self.panel.panel.is_busy)
 
     def show_learning(self) -> None:
-        """With a data set of two cases, and a model that was trained and compared."""
+        """After a training of seconds, which teaches nothing, and its comparison."""
+        from dataclasses import replace
         from pathlib import Path
 
         from SkinSegLib.training.dataset import CaseFolder
+        from SkinSegLib.training.dataset.intake import prepare
+        from SkinSegLib.training.phantom import PhantomSpec, make_phantom
 
         from .application import FileDialog
 
+        os.environ["SKINSEG_MODELS"] = str(Path(self._folder.name) / "models")
+        self.panel.panel.restart_worker()
+        spec = PhantomSpec(seed=7)
+        coarse = tuple(n // 2 for n in spec.shape)
+        test = make_phantom(replace(spec, shape=coarse, spacing_mm=(2.0, 2.0, 2.0)))
+        folder = Path(self._folder.name) / "Corrected heads"
+        cases = CaseFolder.create(folder)
+        taken = prepare(test.volume, test.truth, "MADE7", "test")
+        cases.add(taken.record, taken.volume, taken.mask)
         self.show_findings()
-        folder = Path(self._folder.name) / "corrected heads"
-        folder.mkdir()
-        CaseFolder.create(folder)
-        FileDialog.answers += [str(folder)]
-        for name in ("edit", "export", "review", "scan"):
+        for name in ("scan", "review", "export"):
             getattr(self.ui, f"{name}CollapsibleButton").collapsed = True
         self.ui.learnCollapsibleButton.collapsed = False
+        FileDialog.answers += [str(folder)]
         self.ui.caseFolderButton.click()
-        learning = self.panel.panel.sections[6]
+        learning, training = self.panel.panel.sections[6], self.panel.panel.sections[8]
         self.wait(lambda: learning.state is not None)
         self.ui.labellerEdit.text = "M. Curie"
         self.ui.addCaseButton.click()
-        self.wait(lambda: "Added as" in self.ui.learnLabel.text)
-        self.wait(lambda: not learning.running)
+        self.wait(lambda: "Added as" in self.ui.learnLabel.text and not learning.running)
+        training.options = {"steps": 6, "workers": 0, "made": 0, "validation_scenes": 1}
+        training.made = 0
+        self.ui.trainButton.click()
+        self.wait(lambda: "is trained" in self.ui.learnLabel.text and not learning.running)
 
     def show_advanced(self) -> None:
         self.show_findings()

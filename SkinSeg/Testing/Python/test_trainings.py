@@ -194,7 +194,8 @@ def test_nobody_works_on_what_another_process_works_on(cases, engine):
         [
             sys.executable,
             "-c",
-            "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire();"
+            "import sys; from filelock import FileLock;"
+            "lock = FileLock(sys.argv[1]); lock.acquire();"
             "print(1, flush=True); sys.stdin.read()",
             str(training.folder / ".lock"),
         ],
