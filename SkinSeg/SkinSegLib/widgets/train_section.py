@@ -26,14 +26,14 @@ _ROWS_SHOWN, _ROW_PIXELS = 6, 26
 class TrainSection:
     """Train, go on, decide, and back to the model before.
 
-    ``options``: of FineTuneOptions beside the time, and ``made``, how many made scenes the models
-    are compared on: for tests.
+    ``options``: of FineTuneOptions beside the time; ``made``: how many made scenes the models are
+    compared on; ``nice``: how far training gives way to what the user waits for. For tests.
     """
 
     def __init__(self, panel: Panel, learning: Learning) -> None:
         self._panel, self._learning, ui = panel, learning, panel.ui
         self.options: dict[str, Any] = {}
-        self.made = 8
+        self.made, self.nice = 8, 5
         self._table_of: str | None = None
         self._curves: tuple[str, float] = ("", 0.0)
         self._training: Mapping[str, Any] | None = None  # the one that runs
@@ -208,7 +208,9 @@ class TrainSection:
             learning.say(failure_message(error))
 
         learning.run(
-            LearnJob("learn", learning.folder, name=training["name"], device=device),
+            LearnJob(
+                "learn", learning.folder, name=training["name"], device=device, nice=self.nice
+            ),
             done,
             failed=failed,
             cancelled=stopped,

@@ -16,8 +16,6 @@ from .exchange import get
 from .messages import ScanMessage, scan_from
 from .tasks_mesh import segment_on_scan
 
-#: How much a training gives way to what the user waits for (Unix: setpriority).
-_NICE = 5
 #: Of a DICOM header, what a case keeps, and whose it is.
 _ELEMENTS = (
     *("PatientID", "PatientSex", "PatientAge", "Manufacturer", "ManufacturerModelName"),
@@ -137,7 +135,7 @@ def begin_training(arguments: Mapping[str, Any], progress: Progress) -> dict[str
 def learn(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Do what is left of the training ``name``, on ``device``: train, and compare.
 
-    Returns what trainings.compared does. The curves are drawn as it goes.
+    ``nice``: how far this process gives way to others, 0 to 19 (Unix: setpriority). Returns what trainings.compared does. The curves are drawn as it goes.
     """
     from ..training.dataset import CaseFolder
     from ..training.trainings import go_on, training_of
@@ -145,7 +143,7 @@ def learn(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     there = CaseFolder.open(Path(arguments["dataset"]))
     training = training_of(there, arguments["name"])
     if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, arguments["nice"])
     return go_on(there, training, arguments["device"], _drawing(progress, training.folder))
 
 

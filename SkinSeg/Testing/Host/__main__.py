@@ -127,7 +127,7 @@ class Stage:
         self.ui.addCaseButton.click()
         self.wait(lambda: "Added as" in self.ui.learnLabel.text and not learning.running)
         training.options = {"steps": 6, "workers": 0, "made": 0, "validation_scenes": 1}
-        training.made = 0
+        training.made = training.nice = 0
         self.ui.trainButton.click()
         self.wait(lambda: "is trained" in self.ui.learnLabel.text and not learning.running)
 

@@ -265,7 +265,8 @@ def test_train_kill_go_on_use_and_back(panel, tmp_path, models_folder):
     filled(folder, "train", "test")
     opened_on(panel, folder)
     ui, learn = panel.ui, learning(panel)
-    trainer(panel).options, trainer(panel).made = TINY, 0
+    train = trainer(panel)
+    train.options, train.made, train.nice = TINY, 0, 0
     ui.trainButton.click()
     log = folder / TRAININGS / "Our-heads-v1" / "log.csv"
     checkpoint = log.with_name("checkpoint.pt")
@@ -276,8 +277,8 @@ def test_train_kill_go_on_use_and_back(panel, tmp_path, models_folder):
     pump(lambda: not learn.running and "ended unexpectedly" in ui.learnLabel.text)
     pump(lambda: ui.resumeButton.isVisible() and ui.resumeButton.enabled)
     assert ui.resumeButton.text.startswith("Go on with the training of 20")
-    before = len(log.read_text().splitlines())
-    assert before >= 2
+    begun = log.with_name("recipe.json").stat().st_mtime_ns
+    first = log.read_text().splitlines()[1]
     ui.resumeButton.click()
     pump(lambda: learn.running == "learn")
     segmented(panel, small_scan())
@@ -287,7 +288,9 @@ def test_train_kill_go_on_use_and_back(panel, tmp_path, models_folder):
     assert ui.curvesLabel.isVisible()
     lines = log.read_text().splitlines()
     assert lines[-1].startswith("2,")
-    assert lines[1].startswith("1,")  # gone on with, not begun anew
+    # Gone on with, not begun anew.
+    assert lines[1] == first
+    assert log.with_name("recipe.json").stat().st_mtime_ns == begun
     pump(lambda: ui.comparisonTable.isVisible())
     assert ui.comparisonTable.rowCount == 1
     assert "→" in ui.comparisonTable.cellWidget(0, 1).text
