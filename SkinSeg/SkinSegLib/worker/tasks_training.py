@@ -135,7 +135,8 @@ def begin_training(arguments: Mapping[str, Any], progress: Progress) -> dict[str
 def learn(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Do what is left of the training ``name``, on ``device``: train, and compare.
 
-    ``nice``: how far this process gives way to others, 0 to 19 (Unix: setpriority). Returns what trainings.compared does. The curves are drawn as it goes.
+    ``nice``: how far this process gives way to others, 0 to 19 (Unix: setpriority). Returns what
+    trainings.compared does. The curves are drawn as it goes.
     """
     from ..training.dataset import CaseFolder
     from ..training.trainings import go_on, training_of

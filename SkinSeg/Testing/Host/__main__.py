@@ -126,7 +126,7 @@ class Stage:
         self.ui.labellerEdit.text = "M. Curie"
         self.ui.addCaseButton.click()
         self.wait(lambda: "Added as" in self.ui.learnLabel.text and not learning.running)
-        training.options = {"steps": 6, "workers": 0, "made": 0, "validation_scenes": 1}
+        training.options = {"steps": 3, "workers": 0, "made": 0, "validation_scenes": 1}
         training.made = training.nice = 0
         self.ui.trainButton.click()
         self.wait(lambda: "is trained" in self.ui.learnLabel.text and not learning.running)
