@@ -171,7 +171,7 @@ class LearnSection:
             return str(_("No scan waits for a label."))
         if self._is_ranked():
             return ""
-        if self._learning.running:
+        if self._learning.is_busy:
             return str(_("Wait until the training is done: the scans are not in order yet."))
         return str(state["problem"])
 

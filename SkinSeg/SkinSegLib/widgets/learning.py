@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import qt
@@ -41,6 +42,8 @@ class Learning:
         self.state: dict[str, Any] | None = None
         self._problem = ""
         self._started = 0.0
+        #: A job that waits for the data set to be looked at.
+        self._waiting: Callable[[], bool] | None = None
         #: Told the stage and the fraction of what runs.
         self.on_progress: Callable[[str, float], None] = lambda stage, fraction: None
         kept = qt.QSettings().value(_FOLDER)
@@ -130,10 +133,16 @@ class Learning:
     ) -> bool:
         """Start a job in the second worker; False while another one runs there.
 
-        ``then_look``: the state of the data set is asked for again when it has ended.
+        One that comes while the data set is only looked at waits for that. ``then_look``: the
+        state of the data set is asked for again when it has ended.
         """
-        if self.running:
+        if self.is_busy or self._waiting is not None:
             return False
+        if self.running:
+            self._waiting = partial(
+                self.run, job, done, failed=failed, cancelled=cancelled, then_look=then_look
+            )
+            return True
         if self.work is None:
             self.work = PanelWorker(_KEEP_WARM_S)
         self.running, self._started = job.task, time.monotonic()
@@ -143,7 +152,10 @@ class Learning:
             if self._panel.closed:
                 return
             then(*arguments)
-            if then_look:
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                waiting()
+            elif then_look:
                 self.look()
             self._panel.update()
 

@@ -156,7 +156,7 @@ class TrainSection:
     def _on_train(self) -> None:
         learning, ui = self._learning, self._panel.ui
         training, folder = self._open, learning.folder
-        if folder is None or learning.running:
+        if folder is None or learning.is_busy:
             return
         instead = ""
         if training is not None and training["stage"] in ("stopped", "trained", "compared"):
@@ -175,7 +175,7 @@ class TrainSection:
 
     def _on_resume(self) -> None:
         training = self._open
-        if training is not None and not self._learning.running:
+        if training is not None and not self._learning.is_busy:
             self._learning.say("")
             self._learn(training)
 

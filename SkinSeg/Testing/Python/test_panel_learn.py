@@ -324,7 +324,7 @@ def test_cancelling_keeps_what_there_is_and_a_new_one_asks(panel, tmp_path, monk
     asked = answers(monkeypatch, False, True)
     ui.trainButton.click()
     assert "throw the training of" in asked[0]
-    assert not learn.running
+    assert not learn.is_busy
     ui.trainButton.click()
     pump(lambda: learn.running == "learn")
     assert [training.name for training in trainings(CaseFolder.open(folder))] == ["heads-v1"]
