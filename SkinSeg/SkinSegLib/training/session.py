@@ -77,7 +77,7 @@ def draw_curves(folder: Path, narrow: bool = False) -> Path:
 
     with (folder / "log.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(4.1, 1.7) if narrow else (10, 3.2), dpi=90)
+    figure = Figure(figsize=(3.9, 1.7) if narrow else (10, 3.2), dpi=90)
     FigureCanvasAgg(figure)
     shown = (("loss", "training loss"), ("dice", "Dice of held-out scenes"),
              ("wrong_cells", "wrong cells of a held-out scene"))  # fmt: skip
@@ -86,6 +86,7 @@ def draw_curves(folder: Path, narrow: bool = False) -> Path:
         axes = figure.add_subplot(1, count, n + 1)
         values = [float(r[column]) for r in rows]
         axes.plot([int(r["step"]) for r in rows], values, lw=1.2, marker="." if narrow else "")
+        axes.ticklabel_format(useOffset=False)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -143,7 +143,7 @@ class TrainSection:
             texts = [row["case"]]
             for name, decimals, _title in _COLUMNS:
                 old, new = (_figure(row[which][name], decimals) for which in ("old", "new"))
-                texts.append(f"{old} → {new}")
+                texts.append(f"{old}→{new}")
             for column, text in enumerate(texts):
                 label = qt.QLabel(f" {text} ")
                 table.setCellWidget(n, column, label)
