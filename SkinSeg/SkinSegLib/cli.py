@@ -14,16 +14,20 @@ from typing import TYPE_CHECKING
 
 from . import (
     __version__,
+    cli_batch,
     cli_check,
     cli_data,
     cli_dicom,
     cli_dicom_export,
     cli_evaluate,
+    cli_federated,
+    cli_label,
     cli_mesh,
     cli_models,
     cli_privacy,
     cli_thickness,
     cli_train,
+    cli_web,
 )
 from .cli_arguments import (
     MESH_ENDINGS,
@@ -168,16 +172,20 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"folder for the results, made if missing; default: {DEMO_FOLDER}",
     )
     demo.set_defaults(run=_demo)
+    cli_batch.add_parser(commands, engine)
     cli_check.add_parser(commands)
     cli_data.add_parser(commands)
     dicom = cli_dicom.add_parser(commands)
     cli_dicom_export.add_parser(dicom)
     cli_privacy.add_parsers(dicom, common, engine)
     cli_evaluate.add_parser(commands)
+    cli_federated.add_parser(commands)
+    cli_label.add_parser(commands)
     cli_mesh.add_parser(commands, common)
     cli_models.add_parser(commands)
     cli_thickness.add_parser(commands, [common, engine])
     cli_train.add_parser(commands)
+    cli_web.add_parser(commands)
     return parser
 
 

@@ -89,9 +89,16 @@ def _add_add(
     parser.add_argument("scan", type=Path, metavar="SCAN", help="whatever skinseg segment reads")
     parser.add_argument("--series", help="DICOM: series number, #n for the n-th one, or its UID")
     parser.add_argument(
-        "--label", type=Path, metavar="FILE", help="the solid head; without it, the scan waits"
+        "--label",
+        type=Path,
+        metavar="FILE",
+        help="the solid head, of any kind that skinseg label import reads; without it, the scan "
+        "waits for one",
     )
-    parser.add_argument("--segment", metavar="NAME", help="of a .seg.nrrd file; default: Head")
+    parser.add_argument("--segment", metavar="NAME", help="of a label with several; default: Head")
+    parser.add_argument(
+        "--no-check", action="store_true", help="take a label that does not follow the scan's skin"
+    )
     parser.add_argument(
         "--before", type=Path, metavar="FILE", help="the mask before it was corrected by hand"
     )
@@ -146,21 +153,23 @@ def _add(chosen: argparse.Namespace) -> None:
 
 def _taken(chosen: argparse.Namespace, progress: Progress) -> Intake:
     from .privacy.deface import DefaceOptions
-    from .scan.masks import onto_scan, read_mask
     from .training.dataset.intake import Authorship, patient_pseudonym, prepare
+    from .training.exchange import read_label
 
     with progress.stage("Read", 1.0):
         volume, header = _scan(chosen.scan, chosen.series, progress)
 
     def on_scan(path: Path | None) -> NDArray[np.uint8] | None:
-        return None if path is None else onto_scan(*read_mask(path, chosen.segment), volume)
+        if path is None:
+            return None
+        return read_label(path, volume, chosen.segment, header=header)
 
     patient = patient_pseudonym(_pseudonyms(chosen.key), volume, header, _number(chosen))
     who = Authorship(chosen.labelled_by, site=chosen.site, before=on_scan(chosen.before))
     deface = None if chosen.deface is None else DefaceOptions(chosen.deface, chosen.depth)
     mask = on_scan(chosen.label)
     split = "unlabelled" if mask is None else chosen.use
-    return prepare(volume, mask, patient, split, who, header, deface, progress)
+    return prepare(volume, mask, patient, split, who, header, deface, progress, not chosen.no_check)
 
 
 def _scan(path: Path, series: str | None, progress: Progress) -> tuple[CTVolume, Any]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_arguments import number, within
 from .cli_dicom import without_path
+from .dicom import SEGMENTATION_NAME, SURFACE_NAME
 
 if TYPE_CHECKING:
     from .core import Progress, Replacements
     from .pipeline import JobResult
 
-SEGMENTATION_NAME, SURFACE_NAME = "segmentation.dcm", "surface.dcm"
 #: Shares of the whole job: reading, computing, writing.
 _READ, _COMPUTE, _WRITE = (0.0, 0.2), (0.2, 0.6), (0.8, 0.2)
 
@@ -110,20 +110,14 @@ def _write(
     progress: Progress,
 ) -> None:
     from . import __version__, surface
-    from .dicom import Segment, on_slices, write_encapsulated_stl, write_segmentation
+    from .dicom import Segment, on_slices, write_objects
 
-    folder: Path = chosen.output
-    with progress.stage("Write", 1.0) as stage:
-        with tempfile.TemporaryDirectory(prefix="skinseg-") as place:
-            stl = surface.write(result.head, Path(place) / "head.stl").read_bytes()
-        with files.add(folder / SURFACE_NAME) as temporary:
-            write_encapsulated_stl(stl, source.headers, temporary, __version__)
-        stage.update(0.3)
-        if result.layer_voxels is None:
-            return
+    with tempfile.TemporaryDirectory(prefix="skinseg-") as place:
+        stl = surface.write(result.head, Path(place) / "head.stl").read_bytes()
+    segments = []
+    if result.layer_voxels is not None:
         segments = [
             Segment("Head", on_slices(result.mask.voxels, source.places)),
             Segment("Skin", on_slices(result.layer_voxels, source.places)),
         ]
-        with files.add(folder / SEGMENTATION_NAME) as temporary:
-            write_segmentation(segments, source.headers, temporary, __version__)
+    write_objects(chosen.output, stl, segments, source.headers, __version__, files, progress)

@@ -32,7 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="SET",
         help="test, validation or train: single scans with a reference by recipe; outlines: "
         "radiotherapy scans with a third party's outline; scenes: made scenes of heads never "
-        "trained on; or a folder of pairs NAME.nrrd, NAME_label.nrrd (or .nii.gz). Repeatable",
+        "trained on; a data set of skinseg data: its cases for testing; or a folder of pairs "
+        "NAME.nrrd, NAME_label.nrrd (or .nii.gz). Repeatable",
     )
     parser.add_argument(
         "--engine",
@@ -122,8 +123,18 @@ def _say(row: Row) -> None:
 
 
 def _set(name: str, count: int) -> DataSet:
-    from .training.evaluation import SPLITS, outlines, pairs_in, scenes, single_scans
+    from .training.dataset import CaseFolder
+    from .training.evaluation import (
+        SPLITS,
+        case_folder,
+        outlines,
+        pairs_in,
+        scenes,
+        single_scans,
+    )
 
+    if CaseFolder.is_one(Path(name)):
+        return case_folder(CaseFolder.open(Path(name)), "test")
     if name in SPLITS:
         return single_scans(name)
     if name == "outlines":

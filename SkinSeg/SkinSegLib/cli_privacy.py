@@ -89,6 +89,11 @@ def add_profile(parser: argparse.ArgumentParser) -> None:
         help="keep harmless words of descriptions, not none",
     )
     group.add_argument(
+        "--keep-safe-private",
+        action="store_true",
+        help="private attributes that the standard lists as safe, such as the pitch",
+    )
+    group.add_argument(
         "--burned-in",
         choices=("refuse", "blackout", "accept"),
         default="refuse",
@@ -122,6 +127,7 @@ def profile_options(chosen: argparse.Namespace) -> Any:
         chosen.keep_patient,
         chosen.clean_descriptors,
         chosen.burned_in,
+        chosen.keep_safe_private,
     )
 
 
@@ -175,6 +181,22 @@ def _show(outcome: Outcome, content: dict[str, Any]) -> None:
         rows.append(("Repeated", f"{outcome.repeated} files hold an object that another one holds"))
     if outcome.blacked_out:
         rows.append(("Blacked out", f"text in {outcome.blacked_out} files"))
+    if outcome.unlinked:
+        rows.append(
+            (
+                "Not in the table",
+                f"{outcome.unlinked} files were de-identified before, and the table does not have "
+                "their patients: give it the originals, with the same key, to have the way back",
+            )
+        )
+    if outcome.linked_again:
+        rows.append(
+            (
+                "Second-hand",
+                f"{outcome.linked_again} files were de-identified before by another key or "
+                "program: the table leads to the identifiers that they came with",
+            )
+        )
     rows += [("Left out", f"{count}: {reason}") for reason, count in content["refused"].items()]
     rows.append(("Profile", ", ".join(content["codes"])))
     print(table(rows), end="")

@@ -338,6 +338,19 @@ def _write(
     return {}
 
 
+def mask_to_file(volume: CTVolume, mask: SkinMask, path: Path) -> None:
+    """Write a mask alone: ``.seg.nrrd`` with the segments Head and Skin (needs slicer-core; the
+    layer is of the default thickness), else a labelmap. Raises OutputError, MissingPackageError.
+    """
+    wanted = JobOptions(layer_voxels=_is_segmentation(path), layer_mesh=False)
+    if _is_segmentation(path):
+        result = compute(volume, wanted, mask=mask)
+        with replacing_together() as files, files.add(path) as temporary:
+            _write_mask(volume, result, temporary)
+    else:
+        write_labelmap(mask.voxels * np.uint8(HEAD_LABEL), mask.ijk_to_ras, path)
+
+
 def _is_segmentation(path: Path) -> bool:
     return path.name.lower().endswith(SEGMENTATION_SUFFIX)
 

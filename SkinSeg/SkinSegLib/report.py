@@ -76,7 +76,7 @@ class Report:
             "measures": dict(self.measures),
             "processing": {name: round(value, 4) for name, value in self.processing.items()},
             "finish": {**self.finish, "done": list(self.done)} if self.finish else None,
-            "findings": [_finding_as_dict(finding) for finding in self.findings],
+            "findings": [finding_as_dict(finding) for finding in self.findings],
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "peak_memory_mb": None if self.peak_memory_mb is None else round(self.peak_memory_mb),
             "geometry": self.geometry,
@@ -277,7 +277,8 @@ def peak_memory_mb() -> float | None:
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
-def _finding_as_dict(finding: Finding) -> dict[str, Any]:
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """A finding ready for JSON: its position in RAS mm, its volume in mL, or None."""
     position = finding.position_ras
     return {
         "kind": finding.kind.value,

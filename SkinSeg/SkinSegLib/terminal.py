@@ -1,11 +1,11 @@
-"""The terminal's side of a job: a progress bar or plain lines, and Ctrl-C."""
+"""The terminal's side of a job: a progress bar or plain lines, tables, and Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TextIO
@@ -28,6 +28,21 @@ def watched(stream: TextIO) -> Iterator[Progress]:
         else:
             progress.report = _lines(stream)
             yield progress
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> None:
+    """Print a table as wide as the terminal; long texts are wrapped."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))  # no markup: "[" is a bracket
+    Console(file=stream).print(table)
 
 
 @contextmanager

@@ -26,6 +26,10 @@ class ModelError(SegmentationError):
     """A model is missing, altered, no model of ours, or one that cannot be used."""
 
 
+class LabelError(SkinSegError):
+    """A label was read, and is not the solid head of the scan that it was given for."""
+
+
 class SurfaceError(SkinSegError):
     """No closed surface can be made from a mask."""
 
@@ -56,6 +60,10 @@ class PrivacyError(SkinSegError):
 
 class AlikeError(SkinSegError):
     """A scan that looks like one of the data set; whoever adds it can say that it is another."""
+
+
+class ServerError(SkinSegError):
+    """A server cannot be reached, cannot be trusted, refuses, or answers what it should not."""
 
 
 class Cancelled(Exception):

@@ -5,14 +5,18 @@ imported only once they are needed.
 """
 
 from .encapsulated_stl import write_encapsulated_stl
+from .objects import SEGMENTATION_NAME, SURFACE_NAME, write_objects
 from .segmentation import Segment, require_highdicom, write_segmentation
 from .slices import on_slices, require_referable
 
 __all__ = [
+    "SEGMENTATION_NAME",
+    "SURFACE_NAME",
     "Segment",
     "on_slices",
     "require_highdicom",
     "require_referable",
     "write_encapsulated_stl",
+    "write_objects",
     "write_segmentation",
 ]

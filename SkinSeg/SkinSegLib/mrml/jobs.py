@@ -149,6 +149,20 @@ class SegmentJob(ScanJob):
         return add_result(self.handed.placement, found, self._into), found
 
 
+class AskJob(SegmentJob):
+    """As SegmentJob, by the MONAI Label server at the address ``server``: voxels and grid of the
+    volume leave this computer."""
+
+    task = "ask"
+
+    def __init__(self, server: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._server = server
+
+    def arguments(self) -> Mapping[str, Any]:
+        return {**super().arguments(), "server": self._server}
+
+
 class OutlineJob(ScanJob):
     """Where a volume crosses a grey value, as a mesh in world RAS mm."""
 

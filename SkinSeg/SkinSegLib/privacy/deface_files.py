@@ -79,18 +79,13 @@ def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[De
     with _folder(job) as (folder, series):
         with progress.part(0.0, _READ).stage("Read", 1.0) as part:
             frames, found = found_below(folder, series, None, job.source)
-            if any(frame.index is not None for frame in frames):
-                raise PrivacyError(
-                    "The scan is a multi-frame DICOM file, which cannot be defaced yet. "
-                    "Convert it to NRRD, or to a series of single slices."
-                )
             volume = read_found(frames, found, part)
         done = _computed(volume, job, mask_of, progress)
         part = progress.part(1 - _WRITE, _WRITE)
         with part.stage("Write", 1.0), _made(job.target), replacing_together() as files:
-            _write_series(job, frames, done.cut, files, part)
+            count = _write_series(job, frames, done.cut, files, part)
             progress.finish()
-    return done, len(frames)
+    return done, count
 
 
 def _computed(volume: CTVolume, job: DefaceJob, mask_of: MaskOf, progress: Progress) -> Defaced:
@@ -136,30 +131,57 @@ def _folder(job: DefaceJob) -> Iterator[tuple[Path, str | None]]:
 
 def _write_series(
     job: DefaceJob, frames: list[Frame], cut: FaceCut, files: Replacements, progress: Progress
-) -> None:
+) -> int:
+    """Write each file of the frames without the face; returns how many."""
     side, names = SideFile(), random_pseudonyms()
-    for number, frame in enumerate(frames):
-        progress.update(number / len(frames))
-        dataset = read_dataset(frame.path)
+    held: dict[Path, list[Frame]] = {}
+    for frame in frames:
+        held.setdefault(frame.path, []).append(frame)
+    if job.objects is not None:
+        for path in held:
+            job.objects.patients.learn(path)
+    for number, (path, of_file) in enumerate(held.items()):
+        progress.update(number / len(held))
+        dataset = read_dataset(path)
+        _require_whole(dataset, of_file)
         if job.objects is not None:
             _check_pixels(job.objects, dataset)  # first: it may black out text
-        before = frames_of(dataset)[0]
-        region = cut.region(frame_matrix(frame), before * frame.slope + frame.intercept)
-        after = before.copy()
-        if region.any():
-            new = cut.replacement(frame_matrix(frame), region)
-            after[region] = _stored(new, frame, dataset)
-        set_frames(dataset, after[None])
-        _derived(dataset, names.uid)
+        before = frames_of(dataset)
+        after, region = before.copy(), np.zeros(before.shape, bool)
+        for frame in of_file:
+            k = frame.index or 0
+            region[k] = cut.region(frame_matrix(frame), before[k] * frame.slope + frame.intercept)
+            if region[k].any():
+                new = cut.replacement(frame_matrix(frame), region[k])
+                after[k][region[k]] = _stored(new, frame, dataset)
+        set_frames(dataset, after)
+        _derived(dataset, names.uid, bare=job.objects is None)
         content = _as_content(job, dataset)
         instance = str(dataset.SOPInstanceUID)
-        side.add(instance, before, after, region)
+        side.add(instance, _alone(before), _alone(after), _alone(region))
         with files.add(job.target / f"{instance}.dcm") as temporary:
             temporary.write_bytes(content)
-            back = frames_of(read_dataset(temporary))[0]
-            if not np.array_equal(back, after):
+            if not np.array_equal(frames_of(read_dataset(temporary)), after):
                 raise OutputError("A slice did not read back as written. Check the disk.")
     _keep_side(job, side, files)
+    return len(held)
+
+
+def _alone(frames: NDArray[Any]) -> NDArray[Any]:
+    """A single slice without the axis of frames, as side files have always had it."""
+    return frames[0] if len(frames) == 1 else frames
+
+
+def _require_whole(dataset: Any, frames: list[Frame]) -> None:
+    """Raise PrivacyError for a file with frames that are not of the scan: they show the face too,
+    and would be left as they are."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if {frame.index or 0 for frame in frames} != set(range(count)):
+        raise PrivacyError(
+            "The multi-frame DICOM file holds more than this scan (localizers, other phases or "
+            "directions), which would still show the face. Export the scan alone, or as single "
+            "slices."
+        )
 
 
 def _as_content(job: DefaceJob, dataset: Any) -> bytes:
@@ -200,18 +222,28 @@ def _stored(hounsfield: NDArray[np.float64], frame: Frame, dataset: Any) -> NDAr
     return np.asarray(np.clip(values, low, high))
 
 
-def _derived(dataset: Any, new: Callable[[str], str]) -> None:
-    """Other pixels, so another object: new UIDs, and what the header says of it."""
+def _derived(dataset: Any, new: Callable[[str], str], *, bare: bool = True) -> None:
+    """Other pixels, so another object: new UIDs, and what the header says of it.
+
+    ``bare``: takes out what may hold other pictures; else de-identification does, which comes next.
+    """
     dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
     dataset.SeriesInstanceUID = new(f"series {dataset.get('SeriesInstanceUID', '')}")
     kinds = list(dataset.get("ImageType") or ["ORIGINAL", "PRIMARY"])
     dataset.ImageType = ["DERIVED", *kinds[1:]]
+    groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    for group in (item for name in groups for item in dataset.get(name) or ()):
+        for sequence in group:  # CT Image Frame Type Sequence and its like (PS3.3, C.8.15.3.1)
+            for item in sequence.value if "FrameTypeSequence" in sequence.keyword else ():
+                item.FrameType = ["DERIVED", *list(item.get("FrameType") or ["", "PRIMARY"])[1:]]
     dataset.RecognizableVisualFeatures = "NO"
     dataset.DerivationDescription = "Face removed"
     for name in _OF_THE_OLD_PIXELS:
         if name in dataset:
             delattr(dataset, name)
-    for tag in list(dataset.keys()):  # pictures of the face may lie in any of these
+    if bare:
+        dataset.remove_private_tags()  # within sequences too
+    for tag in list(dataset.keys()) if bare else ():  # pictures may lie in any of these
         group = int(tag) >> 16
         if group % 2 or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
             del dataset[tag]
@@ -303,8 +335,8 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
         for number, path in enumerate(paths):
             progress.update(number / len(paths))
             dataset = read_dataset(path)
-            old = kept.put_back(str(dataset.SOPInstanceUID), frames_of(dataset)[0])
-            set_frames(dataset, old[None])
+            old = kept.put_back(str(dataset.SOPInstanceUID), _alone(frames_of(dataset)))
+            set_frames(dataset, old if old.ndim == 3 else old[None])
             _undone(dataset, names.uid)
             with files.add(target / f"{dataset.SOPInstanceUID}.dcm") as temporary:
                 temporary.write_bytes(as_file(dataset))

@@ -28,6 +28,7 @@ from ..scan.images import image_suffix
 from .objects import DAMAGED, ObjectDeidentifier, Refused
 from .profile import EDITION, Action, DeidentifyOptions
 from .pseudonyms import Pseudonyms, random_pseudonyms
+from .rewrite import Subject
 from .table import LinkTable
 from .volumes import clean_sidecar, clean_volume
 
@@ -39,7 +40,9 @@ class Outcome:
     """What was done, without a value, a name or a path of the input.
 
     ``written``, ``already``: files written, and found as they should be; ``repeated``: left out,
-    since another file of the run holds the same object; ``refused``: reason and number;
+    since another file of the run holds the same object; ``unlinked``: found as they should be, of
+    patients that the table does not have; ``linked_again``: de-identified before by another key or
+    program, so that the table leads to the identifiers they came with; ``refused``: reason, number;
     ``actions``: (attribute, action) and number; ``pseudonyms``: new ones of the patients met.
     """
 
@@ -48,6 +51,8 @@ class Outcome:
     already: int = 0
     repeated: int = 0
     blacked_out: int = 0
+    unlinked: int = 0
+    linked_again: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
     pseudonyms: set[str] = field(default_factory=set)
@@ -63,6 +68,8 @@ class Outcome:
             "already_done": self.already,
             "repeated": self.repeated,
             "blacked_out": self.blacked_out,
+            "unlinked": self.unlinked,
+            "linked_again": self.linked_again,
             "refused": dict(sorted(self.refused.items())),
             "patients": sorted(self.pseudonyms),
             "actions": [
@@ -100,6 +107,9 @@ def deidentify(
     )
     progress = progress or Progress()
     with progress.stage("De-identify", 1.0), _opened(source) as paths:
+        for path in paths:
+            progress.check()
+            run.objects.patients.learn(path)
         for number, path in enumerate(paths):
             progress.update(number / len(paths))
             run.one(path)
@@ -130,6 +140,7 @@ class _Run:
     dry_run: bool
     result: Outcome = field(init=False)
     _seen: set[Path] = field(default_factory=set)
+    _own_work: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.result = Outcome(self.objects.options, dry_run=self.dry_run)
@@ -138,6 +149,11 @@ class _Run:
         for (name, action), count in self.objects.tally.items():
             self.result.actions[name, str(action)] += count
         self.result.blacked_out = self.objects.blacked_out
+        if self.table is not None:
+            known = self.table.patients
+            self.result.unlinked = sum(
+                count for name, count in self._own_work.items() if name not in known
+            )
         return self.result
 
     def one(self, path: Path) -> None:
@@ -172,6 +188,7 @@ class _Run:
         dataset = objects.read(content)
         if objects.is_own_work(content):
             self.result.pseudonyms.add(str(dataset.PatientID))
+            self._own_work[str(dataset.PatientID)] += 1
             place = _place(dataset.get("SeriesInstanceUID", ""), dataset.SOPInstanceUID)
             self._put(place, content)
             return
@@ -180,13 +197,7 @@ class _Run:
         subject = objects.subject(dataset)
         self.result.pseudonyms.add(subject.pseudonym)
         if self.table is not None:
-            study = str(dataset.get("StudyInstanceUID", ""))
-            facts = {
-                "patient_id": str(dataset.get("PatientID", "")),
-                "patient_name": str(dataset.get("PatientName", "")),
-                "date_shift_days": str(subject.shift_days),
-            }
-            self.table.add(subject.pseudonym, facts, (new(study), study))
+            self._link(self.table, dataset, subject)
         if self._taken(place):
             return
         there = self.target / place
@@ -195,6 +206,19 @@ class _Run:
             return
         objects.check_pixels(dataset)
         self._put(place, objects.clean(dataset, subject), checked=True)
+
+    def _link(self, table: LinkTable, dataset: Any, subject: Subject) -> None:
+        study = str(dataset.get("StudyInstanceUID", ""))
+        facts = {
+            "patient_id": subject.identity.identifier,
+            "patient_name": str(dataset.get("PatientName", "")),
+            "date_shift_days": str(subject.shift_days),
+        }
+        if subject.identity.issuer:
+            facts["issuer_of_patient_id"] = subject.identity.issuer
+        table.add(subject.pseudonym, facts, (self.objects.pseudonyms.uid(study), study))
+        removed = str(dataset.get("PatientIdentityRemoved") or "").strip().upper() == "YES"
+        self.result.linked_again += removed
 
     def _volume(self, path: Path, suffix: str) -> None:
         try:
@@ -206,7 +230,7 @@ class _Run:
         kept = None
         if beside.is_file():
             try:
-                kept = clean_sidecar(beside.read_bytes())
+                kept = clean_sidecar(beside.read_bytes(), self.objects.options.keep_device)
             except PrivacyError as error:
                 raise Refused(str(error)) from error
         self._put(Path(f"volume-{number}{ending}"), content)

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import PrivacyError
+from ..scan.dicom_header import DOSE_WORDS, SCREEN_WORDS, image_words
+from .patients import Patients
 from .pixels import black_out, clear_unused_bits, find_text, frames_of, set_frames, trim
 from .profile import Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
@@ -41,6 +43,10 @@ _OTHER = "another kind of object than a CT, MR or PET image"
 BURNED_IN = "text burned into the pixels (--burned-in blackout, or accept after looking)"
 UNDECODED = "pixels that nothing here can decompress, so they cannot be looked at"
 DAMAGED = "damaged"
+SCREEN = "a picture of a screen, a protocol or a report (--burned-in accept after looking)"
+#: Image Type values of such pictures that scanners and workstations send as CT or MR images: what
+#: is written in them lies all over, in any shade.
+_SCREENS = DOSE_WORDS | SCREEN_WORDS | {"REPORT", "SCREEN", "SCREENSHOT", "SNAPSHOT", "CAPTURE"}
 _COLOUR = "colour pictures, in which text is not looked for"
 
 _SEAL, _BLANK = "Seal ", "0" * 32
@@ -56,12 +62,14 @@ class Refused(Exception):
 @dataclass
 class ObjectDeidentifier:
     """De-identifies one object after the other. ``also``: further codes of CID 7050 for what was
-    done to the pixels. ``tally``: see :class:`Rewriter`; ``blacked_out``: objects that had text."""
+    done to the pixels. ``tally``: see :class:`Rewriter`; ``blacked_out``: objects that had text;
+    ``patients``: let them learn from all files first."""
 
     options: DeidentifyOptions
     pseudonyms: Pseudonyms
     also: tuple[str, ...] = ()
     blacked_out: int = 0
+    patients: Patients = field(default_factory=Patients, repr=False)
     _rewriter: Rewriter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +106,8 @@ class ObjectDeidentifier:
     def check_pixels(self, dataset: Any) -> None:
         """Look for text, black it out if that was chosen. Raises Refused."""
         choice = self.options.burned_in
+        if choice != "accept" and _is_screen(dataset):
+            raise Refused(SCREEN)
         stated = str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
         try:
             trim(dataset)
@@ -130,7 +140,7 @@ class ObjectDeidentifier:
 
     def subject(self, dataset: Any) -> Subject:
         """Whose object it is; ask before :meth:`clean`."""
-        return subject_of(dataset, self.pseudonyms)
+        return subject_of(dataset, self.pseudonyms, self.patients)
 
     def clean(self, dataset: Any, subject: Subject) -> bytes:
         """The de-identified object as a whole file, sealed; ``dataset`` is changed. Raises Refused.
@@ -200,6 +210,13 @@ def as_file(dataset: Any) -> bytes:
         )
         dataset.save_as(buffer, write_like_original=False)
     return buffer.getvalue()
+
+
+def _is_screen(dataset: Any) -> bool:
+    kinds = dataset.get("ImageType") or ()
+    values = (kinds,) if isinstance(kinds, str) else tuple(map(str, kinds))
+    words = image_words(tuple(value.strip().upper().replace("_", " ") for value in values))
+    return bool(words & {word.replace("_", " ") for word in _SCREENS})
 
 
 def _in_meta(dataset: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,13 @@ _BAND = 0.2
 #: A glyph in pixels: height, width, fewest pixels, and the part of them that has one value. Noise
 #: keeps anything scanned from having that.
 _HEIGHT, _WIDTH, _PIXELS, _FLAT = (5, 64), (1, 64), 5, 0.6
-#: Glyphs of one value side by side that make it text.
-_GLYPHS = 4
+#: Glyphs of one value side by side that make it text, and fewer that do if they stand as letters.
+_GLYPHS, _LETTERS = 4, 3
+#: Of how far the frame's values reach: how much text stands out from the ground that most of the
+#: border has (twice: soft edges may join letters), and from what it is drawn on, wherever that is.
+_FROM_GROUND, _SHARP = (0.3, 0.7), 0.25
+#: Parts of a glyph's pixels, and of those around it, that a sharp edge parts.
+_EDGE, _RING = 0.3, 0.6
 #: Pixels around glyphs that are blacked out with them: their soft edges.
 _MARGIN = 4
 
@@ -32,8 +38,8 @@ class Box:
 def find_text(frame: NDArray[Any]) -> list[Box]:
     """Rectangles around what looks like text near the borders of a greyscale frame (j, i).
 
-    Text is bright, drawn in one value, in glyphs that stand side by side. Text in the middle of the
-    picture, or drawn with shades, is not found.
+    Text is drawn in one value, brighter or darker than what is around it, in glyphs that stand side
+    by side. Text in the middle of the picture, or drawn with many shades, is not found.
     """
     rows, columns = frame.shape
     edge = (int(rows * _BAND), int(columns * _BAND))
@@ -42,28 +48,95 @@ def find_text(frame: NDArray[Any]) -> list[Box]:
     outer = frame[border]
     if not outer.size:
         return []
-    ground = float(np.median(outer[:: max(1, outer.size // 20000)]))
-    step = 0.3 * (float(outer.max()) - ground)
-    if step <= 0:
+    low, high = float(outer.min()), float(outer.max())
+    if low == high:
         return []
-    bright = (frame > ground + step) & border
-    if np.count_nonzero(bright) < _GLYPHS * _PIXELS:
+    ground = float(np.median(outer[:: max(1, outer.size // 20000)]))
+    found = _sharp(frame, border, _SHARP * (high - low))
+    for share in _FROM_GROUND:
+        step = share * max(high - ground, ground - low)
+        found += _on_ground(frame, (frame > ground + step) & border)
+        found += _on_ground(frame, (frame < ground - step) & border)
+    return list(dict.fromkeys(found))
+
+
+def _on_ground(frame: NDArray[Any], marked: NDArray[np.bool_]) -> list[Box]:
+    """Text whose pixels, soft edges included, are parted by what is not ``marked``."""
+    glyphs: dict[float, list[Box]] = {}
+    for place, part in _parts(marked):
+        values = frame[place][part]
+        found, counts = np.unique(values, return_counts=True)
+        most = int(np.argmax(counts))
+        if counts[most] >= _FLAT * len(values):
+            glyphs.setdefault(float(found[most]), []).append(_box(place))
+    return [box for same in glyphs.values() for box in _lines(same)]
+
+
+def _sharp(frame: NDArray[Any], border: NDArray[np.bool_], step: float) -> list[Box]:
+    """Text with hard edges on any ground: a value that meets itself on one side and another, far
+    from it, on the next. The blur of a scanner leaves no such pixels."""
+    values = frame.astype(np.float32)
+    same, far = np.zeros((2, *frame.shape), bool)
+    for ahead, behind in (
+        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
+    ):
+        jump = np.abs(values[ahead] - values[behind])
+        for side in (ahead, behind):
+            same[side] |= jump == 0
+            far[side] |= jump >= step
+    drawn = same & far & border
+    found, counts = np.unique(values[drawn], return_counts=True)
+    result = []
+    for value in found[counts >= _LETTERS * _PIXELS]:
+        glyphs = [
+            _box(place)
+            for place, part in _parts((values == value) & border)
+            if np.count_nonzero(drawn[place] & part) >= _EDGE * np.count_nonzero(part)
+            and _stands_out(values, place, part, step)
+        ]
+        result += _lines(glyphs)
+    return result
+
+
+def _stands_out(
+    values: NDArray[np.float32], place: tuple[slice, slice], part: NDArray[np.bool_], step: float
+) -> bool:
+    """Whether most of what is around a part of one value is far from it, and to the same side."""
+    from scipy import ndimage
+
+    j, i = place
+    j = slice(max(0, j.start - 1), j.stop + 1)
+    i = slice(max(0, i.start - 1), i.stop + 1)
+    whole = np.pad(part, 1)[(0 if place[0].start else 1) :, (0 if place[1].start else 1) :]
+    around = values[j, i]
+    whole = whole[: around.shape[0], : around.shape[1]]
+    ring = ndimage.binary_dilation(whole, np.ones((3, 3), bool)) & ~whole
+    apart = around[ring] - values[place][part][0]
+    sides = np.count_nonzero(apart >= step), np.count_nonzero(apart <= -step)
+    return bool(max(sides) >= _RING * np.count_nonzero(ring))
+
+
+def _parts(marked: NDArray[np.bool_]) -> list[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+    """Connected parts of the size of a glyph: place in the frame, and pixels in it."""
+    if np.count_nonzero(marked) < _LETTERS * _PIXELS:
         return []
     from scipy import ndimage
 
-    labels, _ = ndimage.label(bright, np.ones((3, 3), int))
-    glyphs: dict[float, list[Box]] = {}
+    labels, _ = ndimage.label(marked, np.ones((3, 3), int))
+    result = []
     for number, (j, i) in enumerate(ndimage.find_objects(labels), start=1):
         height, width = j.stop - j.start, i.stop - i.start
         if not (_HEIGHT[0] <= height <= _HEIGHT[1] and _WIDTH[0] <= width <= _WIDTH[1]):
             continue
-        values = frame[j, i][labels[j, i] == number]
-        found, counts = np.unique(values, return_counts=True)
-        most = int(np.argmax(counts))
-        if len(values) >= _PIXELS and counts[most] >= _FLAT * len(values):
-            box = Box(j.start, j.stop, i.start, i.stop)
-            glyphs.setdefault(float(found[most]), []).append(box)
-    return [box for same in glyphs.values() for box in _lines(same)]
+        part = labels[j, i] == number
+        if np.count_nonzero(part) >= _PIXELS:
+            result.append(((j, i), part))
+    return result
+
+
+def _box(place: tuple[slice, slice]) -> Box:
+    return Box(place[0].start, place[0].stop, place[1].start, place[1].stop)
 
 
 def _lines(glyphs: list[Box]) -> list[Box]:
@@ -87,17 +160,33 @@ def _lines(glyphs: list[Box]) -> list[Box]:
             max(box.right for box in line),
         )
         for line in lines
-        if len(line) >= _GLYPHS
+        if len(line) >= _GLYPHS or (len(line) >= _LETTERS and _is_word(line))
     ]
 
 
+def _is_word(line: list[Box]) -> bool:
+    """Whether a few glyphs have one base line, like heights, and lie no farther apart than wide."""
+    tall = [box.bottom - box.top for box in line]
+    bases = [box.bottom for box in line]
+    gaps = [after.left - before.right for before, after in pairwise(line)]
+    return (
+        max(bases) - min(bases) <= max(1, max(tall) // 8)
+        and min(tall) >= 0.5 * max(tall)
+        and max(gaps) <= max(tall)
+    )
+
+
 def black_out(frame: NDArray[Any], boxes: list[Box]) -> None:
-    """Fill each rectangle, and a margin, with the frame's lowest value, in place."""
+    """Fill each rectangle, and a margin, with the frame's lowest value, in place.
+
+    At both ends as much as a line is high, since its first or last letter may not have been told.
+    """
     lowest = frame.min()
     for box in boxes:
+        wide = max(_MARGIN, box.bottom - box.top)
         frame[
             max(0, box.top - _MARGIN) : box.bottom + _MARGIN,
-            max(0, box.left - _MARGIN) : box.right + _MARGIN,
+            max(0, box.left - wide) : box.right + wide,
         ] = lowest
 
 

@@ -54,6 +54,9 @@ _REMOVED_TOO = frozenset(
         *(0x04000500, 0x04000510, 0x04000520, 0x54000100, 0x54001010),
     }
 )
+#: Dates of the scanner that say nothing of the day of a scan: of manufacture and installation.
+#: Those of its calibration do, which is done every morning.
+_DEVICE_DATES = frozenset({0x00181204, 0x00181205})
 #: Keywords of UIDs that name a kind of thing, not a thing; these stay.
 _KINDS_OF_UID = ("SOPClass", "TransferSyntax", "CodingScheme", "ContextUID", "MappingResource")
 
@@ -82,7 +85,8 @@ class DeidentifyOptions:
     scanner. ``keep_patient``: sex, age (90 and over as 90), size, weight and the like.
     ``clean_descriptors``: descriptions keep those words that say nothing but what was scanned how.
     ``burned_in``: what to do where text seems to be burned into the pixels: one of BURNED_IN
-    ("accept": someone has looked at them).
+    ("accept": someone has looked at them). ``keep_safe_private``: private attributes that the
+    standard knows to be safe (see :mod:`.safe_private`).
     """
 
     keep_dates: bool = False
@@ -90,11 +94,13 @@ class DeidentifyOptions:
     keep_patient: bool = False
     clean_descriptors: bool = False
     burned_in: str = "refuse"
+    keep_safe_private: bool = False
 
     def text(self) -> str:
         """The same for the same options, to tell files made with others apart."""
         chosen = (self.keep_dates, self.keep_device, self.keep_patient, self.clean_descriptors)
-        return "".join("01"[value] for value in chosen) + self.burned_in
+        private = "private" if self.keep_safe_private else ""
+        return "".join("01"[value] for value in chosen) + self.burned_in + private
 
     def codes(self) -> tuple[str, ...]:
         """Keywords of CID 7050 that say what was done, the profile first."""
@@ -109,6 +115,7 @@ class DeidentifyOptions:
             ),
             *(("RetainPatientCharacteristicsOption",) if self.keep_patient else ()),
             *(("RetainDeviceIdentityOption",) if self.keep_device else ()),
+            *(("RetainSafePrivateOption",) if self.keep_safe_private else ()),
         )
 
 
@@ -160,7 +167,8 @@ class Profile:
                 return Action.SHIFT
             if vr in ("TM", "SH"):  # by whole days, so times and the time zone stay
                 return Action.KEEP
-        if options.keep_device and tag in listed["device_identity"] and vr not in ("DA", "DT"):
+        dated = vr in ("DA", "DT") and tag not in _DEVICE_DATES
+        if options.keep_device and tag in listed["device_identity"] and not dated:
             return Action.DESCEND if vr == "SQ" else Action.KEEP
         if options.keep_patient and tag in listed["patient_characteristics"]:
             return Action.KEEP

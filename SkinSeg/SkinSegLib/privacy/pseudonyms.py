@@ -27,8 +27,9 @@ class Pseudonyms:
     """HMAC-SHA-256 (RFC 2104) of identifiers under ``key``, one domain for each kind of them.
 
     ``key``: at least 32 random bytes. Whoever has the key can test a guess (is this pseudonym that
-    patient's?), so it is as secret as the identifiers. Patients of two sites that share a key and
-    number their patients independently get mixed up: give such sites a key each.
+    patient's?), so it is as secret as the identifiers. Patients of two sites that share a key,
+    number their patients independently and do not say who issued the number get mixed up: give
+    such sites a key each.
 
     Raises PrivacyError for a key that is too short.
     """
@@ -45,13 +46,14 @@ class Pseudonyms:
         """32 bytes that depend on the key, on what the value is, and on the value."""
         return hmac.digest(self.key, domain.encode() + b"\0" + value, hashlib.sha256)
 
-    def patient(self, identifier: str) -> str:
+    def patient(self, identifier: str, issuer: str = "") -> str:
         """The pseudonym of a Patient ID, such as ``S7KQ2...``: 21 characters of A-Z and 2-7.
 
-        Spaces and zeros at either end, which DICOM pads with, and Unicode's different ways of
-        writing one character make no difference.
+        ``issuer``: of the ID; two issuers may give the same one to two patients. Spaces and zeros
+        at either end, which DICOM pads with, and Unicode's different ways of writing one character
+        make no difference.
         """
-        found = self.digest("patient", _settled(identifier).encode())
+        found = self.digest(*_named("patient", identifier, issuer))
         return "S" + base64.b32encode(found).decode()[:_LENGTH]
 
     def uid(self, uid: str) -> str:
@@ -60,20 +62,20 @@ class Pseudonyms:
         The standard's own UIDs, and no UID, stay as they are.
         """
         text = str(uid).strip("\0 ")
-        if not text or _is_standard(text):
+        if not text or is_standard(text):
             return text
         found = bytearray(self.digest("uid", text.encode())[:16])
         found[6] = (found[6] & 0x0F) | 0x80  # a UUID of version 8 (RFC 9562), as B.2 wants a UUID
         found[8] = (found[8] & 0x3F) | 0x80
         return f"2.25.{int.from_bytes(found, 'big')}"
 
-    def shift_days(self, identifier: str) -> int:
+    def shift_days(self, identifier: str, issuer: str = "") -> int:
         """Days to add to a patient's dates, -3650 to -1."""
-        found = self.digest("shift", _settled(identifier).encode())
+        found = self.digest(*_named("shift", identifier, issuer))
         return -1 - int.from_bytes(found[:8], "big") % MAX_SHIFT_DAYS
 
 
-def _is_standard(uid: str) -> bool:
+def is_standard(uid: str) -> bool:
     """Whether the standard itself gave a UID its meaning: anybody can begin one with its root."""
     from pydicom.uid import UID_dictionary
 
@@ -112,5 +114,14 @@ def load_key(path: Path) -> bytes:
     return bytes.fromhex(text)
 
 
-def _settled(identifier: str) -> str:
+def settled(identifier: str) -> str:
+    """An identifier without what makes no difference between two of them."""
     return unicodedata.normalize("NFKC", str(identifier)).strip("\0 \t\r\n")
+
+
+def _named(domain: str, identifier: str, issuer: str) -> tuple[str, bytes]:
+    """Domain and value of a digest; without an issuer as they were before issuers counted."""
+    number, who = settled(identifier).encode(), settled(issuer).encode()
+    if not who:
+        return domain, number
+    return f"{domain} of issuer", len(who).to_bytes(8, "big") + who + number

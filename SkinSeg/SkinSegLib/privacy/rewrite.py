@@ -8,41 +8,30 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core import PrivacyError
 from .dates import shifted
+from .elements import (
+    CHARACTER_SET,
+    CHARACTER_SETS,
+    DUMMIES,
+    GRAMMAR,
+    fits,
+    shown_name,
+    texts_of,
+    vr_of,
+)
+from .patients import Identity, Patients
 from .profile import EDITION, Action, DeidentifyOptions, Profile
 from .pseudonyms import Pseudonyms
+from .safe_private import safe_tags
 from .words import cleaned
 
-#: Of values that keep their place and lose their meaning.
-DUMMIES: dict[str, Any] = {
-    **dict.fromkeys(("LO", "SH", "LT", "ST", "UT", "UC", "PN", "CS", "AE"), "REMOVED"),
-    "AS": "000Y",
-    "DA": "19000101",
-    "TM": "000000",
-    "DT": "19000101000000",
-    "UR": "urn:removed",
-    "DS": "0",
-    "IS": "0",
-    **dict.fromkeys(("FD", "FL"), 0.0),
-    **dict.fromkeys(("SL", "SS", "SV", "UL", "US", "UV"), 0),
-}
 #: In which what identifies the patient is looked for, as text or as bytes.
 _TEXT = frozenset({"LO", "SH", "LT", "ST", "UT", "UC", "CS", "AE", "AS", "DS", "IS", "TM"})
 _BYTES = frozenset({"UN", "OB", "OW"})
-#: What a value of its kind looks like (PS3.5, 6.2); files are lax about codes, so these are too.
-_GRAMMAR = {
-    "DS": re.compile(r"[0-9eE+. -]*"),
-    "IS": re.compile(r"[0-9+. -]*"),
-    "AS": re.compile(r"(\d{1,3}[DWMY]?)?"),
-    "TM": re.compile(r"[0-9.:]*"),
-    "CS": re.compile(r"[A-Za-z0-9 _./+-]{0,16}"),
-}
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
-_CHARACTER_SET = 0x00080005
-_CHARACTER_SETS = re.compile(r"ISO_IR \d{1,3}|ISO 2022 IR \d{1,3}|GB18030|GBK|")
 _PIXELS = 0x7FE0
-_AGE = 0x00101010
+#: Ages in years from which on they are one age (45 CFR 164.514(b)(2)(i)(C)).
+_OLDEST = 90
 #: Whose values are looked for in the text that the profile keeps.
 _IDENTIFYING = (
     "PatientName",
@@ -61,27 +50,28 @@ _SHORTEST, _SHORTEST_CJK = 4, 2
 @dataclass(frozen=True)
 class Subject:
     """Whose data set it is: ``pseudonym``, ``shift_days`` of dates, and ``tokens``: what identifies
-    the patient, in lower case, to be found where it should not be."""
+    the patient, in lower case, to be found where it should not be; ``identity``: who it is."""
 
     pseudonym: str
     shift_days: int
     tokens: frozenset[str] = field(repr=False)
+    identity: Identity
 
 
-def subject_of(dataset: Any, pseudonyms: Pseudonyms) -> Subject:
-    """Known by Patient ID; without one by the study, so that strangers do not become one person."""
-    identifier = str(dataset.get("PatientID") or "").strip("\0 ")
-    if not identifier:
-        identifier = f"study {dataset.get('StudyInstanceUID', '')}"
-    words: set[str] = set()
+def subject_of(dataset: Any, pseudonyms: Pseudonyms, patients: Patients | None = None) -> Subject:
+    """``patients``: of the studies, for a file that does not say all (see :mod:`.patients`)."""
+    identity = (patients or Patients()).identity(dataset)
+    named = (identity.identifier, identity.issuer)
+    words = set(re.split(r"[\W_]+", plain(identity.identifier)))
     for item in [dataset, *(dataset.get("OtherPatientIDsSequence") or ())]:
         for name in _IDENTIFYING:
             if name in item:
                 words |= set(re.split(r"[\W_]+", plain(str(item[name].value))))
     return Subject(
-        pseudonyms.patient(identifier),
-        pseudonyms.shift_days(identifier),
+        pseudonyms.patient(*named),
+        pseudonyms.shift_days(*named),
         frozenset(word for word in words if len(word) >= _shortest(word)),
+        identity,
     )
 
 
@@ -105,11 +95,13 @@ class Rewriter:
 
     def apply(self, dataset: Any, subject: Subject) -> None:
         """De-identify a data set and all its items; what is kept is not touched."""
-        for tag in list(dataset.keys()):
-            vr = _vr(dataset, tag)
+        keeps = self.profile.options.keep_safe_private
+        safe = safe_tags(dataset, subject.tokens) if keeps else set()
+        for tag in [tag for tag in dataset.keys() if int(tag) not in safe]:  # noqa: SIM118
+            vr = vr_of(dataset, tag)
             action = self.profile.action(int(tag), vr)
             kept = action in (Action.KEEP, Action.SHIFT, Action.DESCEND)
-            if kept and not _fits(int(tag), vr):
+            if kept and not fits(int(tag), vr):
                 action = Action.REMOVE  # in disguise it would not be looked into
             elif action is Action.KEEP and vr == "SQ":
                 action = Action.DESCEND
@@ -124,11 +116,11 @@ class Rewriter:
                 action = Action.REMOVE
             action = self._change(dataset, tag, vr, action, subject)
             if action not in (Action.KEEP, Action.DESCEND):
-                self.tally[_name(int(tag)), action] += 1
+                self.tally[shown_name(int(tag)), action] += 1
 
     def _kept(self, dataset: Any, tag: Any, vr: str, subject: Subject) -> Action:
         """Text that the profile keeps is still replaced if it repeats who the patient is."""
-        if int(tag) == _AGE:
+        if vr == "AS":
             return Action.CLEAN
         if int(tag) >> 16 == _PIXELS:
             return Action.KEEP
@@ -138,14 +130,14 @@ class Rewriter:
             return Action.DUMMY if _holds(content, subject.tokens) else Action.KEEP
         if vr not in _TEXT:
             return Action.KEEP
-        values = _texts(dataset, tag)
-        grammar = _CHARACTER_SETS if int(tag) == _CHARACTER_SET else _GRAMMAR.get(vr)
+        values = texts_of(dataset, tag)
+        grammar = CHARACTER_SETS if int(tag) == CHARACTER_SET else GRAMMAR.get(vr)
         if grammar is not None and not all(grammar.fullmatch(value) for value in values):
             return Action.REMOVE
         text = plain("\\".join(values))
         if not any(token in text for token in subject.tokens):
             return Action.KEEP
-        return Action.DUMMY if vr not in _GRAMMAR else Action.REMOVE
+        return Action.DUMMY if vr not in GRAMMAR else Action.REMOVE
 
     def _change(self, dataset: Any, tag: Any, vr: str, action: Action, subject: Subject) -> Action:
         """Do it; returns what was done in the end."""
@@ -168,8 +160,8 @@ class Rewriter:
                 element.value, lambda value: shifted(value, vr, subject.shift_days)
             )
             return action
-        if action is Action.CLEAN and int(tag) == _AGE:
-            return self._age(element)
+        if action is Action.CLEAN and vr == "AS":
+            return self._ages(element)
         if action is Action.CLEAN:
             element.value = _each(element.value, lambda value: cleaned(value, subject.tokens))
             return action
@@ -181,16 +173,18 @@ class Rewriter:
             element.value = b"" if isinstance(element.value, bytes) else None
         return Action.EMPTY
 
-    def _age(self, element: Any) -> Action:
-        """90 and over is one age, as HIPAA has it (45 CFR 164.514(b)(2)(i)(C))."""
-        found = re.fullmatch(r"\s*0*(\d{1,3})\s*([DWMY]?)\s*", str(element.value))
-        if found is None:
+    def _ages(self, element: Any) -> Action:
+        """90 and over is one age; what is no age is emptied."""
+        several = not isinstance(element.value, str)
+        before = [str(value) for value in element.value] if several else [element.value]
+        after = [_age(value) for value in before]
+        if after == before:
+            return Action.KEEP
+        if not any(after):
             element.value = None
             return Action.EMPTY
-        if found[2] in ("Y", "") and int(found[1]) >= 90:
-            element.value = "090Y"
-            return Action.CLEAN
-        return Action.KEEP
+        element.value = after if several else after[0]
+        return Action.CLEAN
 
     def _dummy(self, dataset: Any, tag: Any, vr: str) -> Action:
         element = dataset[tag]
@@ -212,22 +206,32 @@ class Rewriter:
             if int(tag) >> 16 & 1 or int(tag) & 0xFFFF == 0:
                 del item[tag]
             elif not item[tag].is_empty:
-                self._dummy(item, tag, _vr(item, tag))
+                self._dummy(item, tag, vr_of(item, tag))
 
 
 def mark(dataset: Any, options: DeidentifyOptions, seal: str, codes: tuple[str, ...]) -> None:
     """Record in the file what was done to it (PS3.15, E.1.1 steps 6 and 7; PS3.3, C.7.1.1 and
-    C.12.1.1). ``codes``: keywords of CID 7050. ``seal``: text that the file is known by later."""
+    C.12.1.1). ``codes``: keywords of CID 7050, added to those that the file has from before, since
+    it lists every step. ``seal``: text that the file is known by later."""
     from pydicom.dataset import Dataset
     from pydicom.sr.codedict import codes as dictionary
 
     from .. import __version__
 
+    group = dictionary.cid7050
+    known = {code.value: code for code in (getattr(group, name) for name in group.dir())}
+    ours = [getattr(group, keyword).value for keyword in codes]
+    before = [
+        str(item.get("CodeValue"))
+        for item in dataset.get("DeidentificationMethodCodeSequence") or ()
+        if item.get("CodingSchemeDesignator") == "DCM"
+    ]
+
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = [f"SkinSeg {__version__}, DICOM PS3.15 {EDITION}", seal]
     items = []
-    for keyword in codes:
-        code = getattr(dictionary.cid7050, keyword)
+    # Meanings from the dictionary: those in the file may say anything.
+    for code in (known[value] for value in dict.fromkeys([*before, *ours]) if value in known):
         item = Dataset()
         item.CodeValue, item.CodingSchemeDesignator = code.value, code.scheme_designator
         item.CodeMeaning = code.meaning[:64]
@@ -238,46 +242,19 @@ def mark(dataset: Any, options: DeidentifyOptions, seal: str, codes: tuple[str, 
     )
 
 
+def _age(value: str) -> str:
+    """An age of at most 90 years (PS3.5, 6.2: AS); "" for what is none."""
+    found = re.fullmatch(r"\s*0*(\d{1,3})\s*([DWMY]?)\s*", value)
+    if found is None:
+        return ""
+    old = found[2] in ("Y", "") and int(found[1]) >= _OLDEST
+    return f"{_OLDEST:03d}Y" if old else value
+
+
 def _each(value: Any, change: Any) -> Any:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         return change(str(value))
     return [change(str(one)) for one in value]
-
-
-def _vr(dataset: Any, tag: Any) -> str:
-    """An element's kind without converting its value; that of the standard where the file has none
-    (implicit VR, or UN), so that a sequence cannot hide as unknown bytes."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-
-    vr = str(dataset.get_item(tag).VR or "UN")
-    if vr == "UN" and dictionary_has_tag(tag):
-        vr = str(dictionary_VR(tag))
-        if vr == "SQ" and str(dataset[tag].VR) != "SQ":
-            raise PrivacyError(
-                "A sequence in the file cannot be read. Export the file again from its source."
-            )
-        if " or " in vr:
-            vr = str(dataset[tag].VR)
-    return vr
-
-
-def _fits(tag: int, vr: str) -> bool:
-    """Whether the file says of an attribute what the standard does: a sequence may hide as bytes, a
-    name as a number."""
-    from pydicom.datadict import dictionary_has_tag, dictionary_VR
-
-    return not dictionary_has_tag(tag) or vr in str(dictionary_VR(tag)).split(" or ")
-
-
-def _texts(dataset: Any, tag: Any) -> list[str]:
-    """The values of an attribute as they stand in the file, not converted to numbers."""
-    raw = dataset.get_item(tag)
-    value = raw.value
-    if isinstance(value, bytes) and str(raw.VR) in _GRAMMAR:
-        return [part.strip("\0 ") for part in value.decode("latin-1").split("\\")]
-    value = dataset[tag].value
-    several = hasattr(value, "__iter__") and not isinstance(value, str | bytes)
-    return [str(one).strip("\0 ") for one in (value if several else [value]) if one is not None]
 
 
 def _holds(content: bytes, tokens: frozenset[str]) -> bool:
@@ -286,13 +263,3 @@ def _holds(content: bytes, tokens: frozenset[str]) -> bool:
     # UTF-16 may begin at either byte.
     found += [content[1:].decode(name, errors="ignore") for name in _ENCODINGS[2:]]
     return any(token in plain(text) for text in found for token in tokens)
-
-
-def _name(tag: int) -> str:
-    """For the report: the standard's keyword, or only the group of what is private or unknown."""
-    from pydicom.datadict import keyword_for_tag
-
-    group = tag >> 16
-    if group % 2:
-        return f"private ({group:04X},xxxx)"
-    return keyword_for_tag(tag) or f"({group:04X},{tag & 0xFFFF:04X})"

@@ -15,16 +15,18 @@ _PURPOSE = "re-identification table"
 
 @dataclass
 class LinkTable:
-    """Patients by pseudonym. ``patients``: the pseudonym's "patient_id", "patient_name" and
-    "date_shift_days"; ``studies``: the old Study Instance UID by the new one.
+    """Patients by pseudonym. ``patients``: the pseudonym's "patient_id", "issuer_of_patient_id"
+    where it is known, "patient_name" and "date_shift_days"; ``studies``: the old Study Instance UID
+    by the new one.
     """
 
     patients: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
     studies: dict[str, str] = field(default_factory=dict, repr=False)
 
     def add(self, pseudonym: str, facts: Mapping[str, str], study: tuple[str, str]) -> None:
-        """``study``: its new UID, and its old one."""
-        self.patients[pseudonym] = dict(facts)
+        """``study``: its new UID, and its old one. Facts that are empty leave those before."""
+        given = {name: value for name, value in facts.items() if value}
+        self.patients[pseudonym] = {**facts, **self.patients.get(pseudonym, {}), **given}
         if study[0]:
             self.studies[study[0]] = study[1]
 

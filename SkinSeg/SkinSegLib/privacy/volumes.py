@@ -83,6 +83,8 @@ _JSON = {
     *("XRayExposure", "ReconstructionDiameter", "GantryDetectorTilt", "EchoTime", "FlipAngle"),
     *("RepetitionTime", "InversionTime", "MagneticFieldStrength", "ImageOrientationPatientDICOM"),
 }
+#: And the scanner's identity, which --keep-device keeps.
+_JSON_DEVICE = {"DeviceSerialNumber", "StationName"}
 #: NIfTI-1 and NIfTI-2 (nifti1.h, nifti2.h): header size, offset and format of vox_offset, and what
 #: holds text or is not needed (parameters of an intent, extremes), as offset and length.
 _NIFTI1 = (348, (108, "f"), ((4, 28), (32, 7), (56, 12), (140, 8), (148, 104), (328, 16)))
@@ -122,15 +124,23 @@ def clean_volume(path: Path, suffix: str) -> tuple[bytes, str]:
     raise PrivacyError("volume with its voxels in another file")
 
 
-def clean_sidecar(content: bytes) -> bytes:
-    """A JSON sidecar with the numbers that may stay. Raises PrivacyError if it is no JSON."""
+def clean_sidecar(content: bytes, keep_device: bool = False) -> bytes:
+    """A JSON sidecar with the numbers that may stay, ``keep_device``: and the scanner's names.
+
+    Raises PrivacyError if it is no JSON.
+    """
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise PrivacyError("damaged") from error
     if not isinstance(found, dict):
         raise PrivacyError("damaged")
-    kept = {name: value for name, value in found.items() if name in _JSON and _numeric(value)}
+    kept = {
+        name: value
+        for name, value in found.items()
+        if (name in _JSON and _numeric(value))
+        or (keep_device and name in _JSON_DEVICE and isinstance(value, str) and len(value) <= 64)
+    }
     return (json.dumps(kept, indent=2, sort_keys=True) + "\n").encode()
 
 

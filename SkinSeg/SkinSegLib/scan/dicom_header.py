@@ -28,12 +28,13 @@ _CONE_BEAM = MULTI_FRAME[2:]
 _DOSE_REPORT = "1.2.840.10008.5.1.4.1.1.88.67"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: Words of Image Type by which makers mark sheets of numbers and copies of the screen.
-_DOSE_WORDS = {"DOSE", "DOSE_INFO", "DOSE INFO", "DOSE REPORT", "CSA REPORT", "PROT", "PROTOCOL"}
-_SCREEN_WORDS = {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE"}
+DOSE_WORDS = {"DOSE", "DOSE_INFO", "DOSE INFO", "DOSE REPORT", "CSA REPORT", "PROT", "PROTOCOL"}
+SCREEN_WORDS = {"SCREEN SAVE", "SCREENSAVE", "SCREEN_SAVE"}
 
 #: What of a header is read; all else of it is passed over unseen, the patient's data included.
 _ELEMENTS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality"),
+    "StudyInstanceUID",
     *("ImageType", "SamplesPerPixel", "Rows", "Columns", "NumberOfFrames", "BitsAllocated"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", "RescaleSlope", "RescaleIntercept", "RescaleType"),
@@ -88,7 +89,7 @@ class Frame:
 
     ``index``: number of the frame in a multi-frame file, None for a single-frame file.
     ``row`` and ``column``: direction along which the column index i and the row index j grow.
-    ``spacing``: mm along i and j.
+    ``spacing``: mm along i and j. ``series``, ``study``: their UIDs, "" where the file has none.
     """
 
     path: Path
@@ -107,6 +108,7 @@ class Frame:
     slope: float
     intercept: float
     details: Details
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,12 +210,12 @@ def _other_kind(header: Any) -> str | None:
     words = image_words(_words(header.get("ImageType")))
     if sop in MULTI_FRAME:
         return None
-    if sop == _DOSE_REPORT or words & _DOSE_WORDS:
+    if sop == _DOSE_REPORT or words & DOSE_WORDS:
         return "dose sheets"
     if (
         sop == _SECONDARY_CAPTURE
         or sop.startswith(f"{_SECONDARY_CAPTURE}.")
-        or (words & _SCREEN_WORDS)
+        or (words & SCREEN_WORDS)
     ):
         return "secondary captures"
     if unknown or sop not in (CT_IMAGE, "") or modality not in ("CT", ""):
@@ -340,6 +342,7 @@ def _frame(
             syntax=str(getattr(meta, "TransferSyntaxUID", "")),
             bits=int(header.get("BitsAllocated", 16)),
         ),
+        study=str(header.get("StudyInstanceUID") or ""),
     )
 
 

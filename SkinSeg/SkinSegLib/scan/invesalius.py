@@ -35,6 +35,9 @@ import math
 import plistlib
 import tarfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -56,17 +59,8 @@ def read_invesalius(path: Path, progress: Progress | None = None) -> CTVolume:
 
     Nothing is unpacked to disk. Raises ScanReadError if the project is damaged or holds no CT.
     """
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            members = _members(archive, path, progress)
-            project = _project(archive, members, path)
-            array = _matrix(archive, members, project, path)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise ScanReadError(f"{path} cannot be read: {error.strerror}.") from error
-        raise ScanReadError(
-            f"{path} is no InVesalius project, or it is truncated. Copy or download it again."
-        ) from error
+    with opened(path, progress) as content:
+        project, array = content.project, content.matrix()
     if progress is not None:
         progress.update(0.8)
     modality = str(project.get("modality", "CT"))
@@ -75,11 +69,48 @@ def read_invesalius(path: Path, progress: Progress | None = None) -> CTVolume:
             f"{path} holds a scan of modality {modality}, not a CT. "
             "Choose a project made from a CT."
         )
-    matrix, notes = _geometry(project, array.shape, path)
+    matrix, notes = geometry(project, array.shape, path)
     voxels, padding, remarks = settle(array)
     if progress is not None:
         progress.update(1.0)
     return CTVolume(voxels, matrix, padding=padding, notes=notes + remarks)
+
+
+@dataclass(frozen=True)
+class Content:
+    """An open project: its archive, the regular files in it by base name, and its property list."""
+
+    path: Path
+    archive: tarfile.TarFile
+    members: dict[str, tarfile.TarInfo]
+    project: dict[str, Any]
+
+    def matrix(self) -> NDArray[Any]:
+        """The voxels as stored, (z, y, x)."""
+        return _matrix(self.archive, self.members, self.project, self.path)
+
+    def member(self, name: str) -> bytes:
+        """A small file of the project; ScanReadError if it is missing."""
+        item = self.members.get(name.replace("\\", "/").rsplit("/", 1)[-1])
+        stream = self.archive.extractfile(item) if item and item.size <= MAX_BYTES else None
+        if stream is None:
+            raise damaged(self.path)
+        return stream.read()
+
+
+@contextmanager
+def opened(path: Path, progress: Progress | None = None) -> Iterator[Content]:
+    """A project, open within the block. Raises ScanReadError, there too, if it is damaged."""
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            members = _members(archive, path, progress)
+            yield Content(path, archive, members, _project(archive, members, path))
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ScanReadError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ScanReadError(
+            f"{path} is no InVesalius project, or it is truncated. Copy or download it again."
+        ) from error
 
 
 def _members(
@@ -111,9 +142,9 @@ def _project(
     try:
         project = plistlib.loads(stream.read(), fmt=plistlib.FMT_XML)
     except (plistlib.InvalidFileException, ExpatError, ValueError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if not isinstance(project, dict) or not isinstance(project.get("matrix"), dict):
-        raise _damaged(path)
+        raise damaged(path)
     return project
 
 
@@ -130,28 +161,28 @@ def _matrix(
         name = str(entry["dtype"])
         item = members.get(str(entry["filename"]).replace("\\", "/").rsplit("/", 1)[-1])
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if name not in _TYPES or len(shape) != 3 or min(shape) < 1:
-        raise _damaged(path)
+        raise damaged(path)
     kind = np.dtype(name).newbyteorder("<")
     size = math.prod(shape) * kind.itemsize
     if size > MAX_BYTES:
         raise ScanReadError(f"{path} holds more voxels than can be read ({size / 1e9:.0f} GB).")
     stream = archive.extractfile(item) if item is not None and item.size == size else None
     if stream is None:
-        raise _damaged(path)
+        raise damaged(path)
     buffer = bytearray(size)
     view, filled = memoryview(buffer), 0
     while filled < size:
         count = stream.readinto(view[filled : filled + (1 << 24)])  # type: ignore[attr-defined]
         if not count:
-            raise _damaged(path)
+            raise damaged(path)
         filled += count
     array = np.frombuffer(buffer, dtype=kind).reshape(shape)
     return array.astype(kind.newbyteorder("="), copy=False)
 
 
-def _geometry(
+def geometry(
     project: dict[str, Any], shape: tuple[int, ...], path: Path
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """4x4 from (i, j, k) to RAS mm, and notes on how sure it is."""
@@ -159,7 +190,7 @@ def _geometry(
         spacing = np.array([float(value) for value in project["spacing"]])
         orientation = int(project.get("orientation", 1))
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     if spacing.shape != (3,) or not np.isfinite(spacing).all() or (spacing <= 0).any():
         raise ScanReadError(
             f"{path} has a voxel spacing of zero or no number. "
@@ -175,7 +206,7 @@ def _geometry(
         try:
             row, column = np.array(directions, dtype=np.float64).reshape(2, 3)
         except (TypeError, ValueError) as error:
-            raise _damaged(path) from error
+            raise damaged(path) from error
         lps[:3, :3] = _stored_axes(row, column, orientation) * spacing
         return LPS_RAS @ lps, ()
     # Without stated directions: those of ordinary axial, coronal and sagittal series.
@@ -206,13 +237,13 @@ def _from_nifti(
     try:
         rigid = np.linalg.inv(np.array(affine, dtype=np.float64).reshape(4, 4))
     except (ValueError, TypeError, np.linalg.LinAlgError) as error:
-        raise _damaged(path) from error
+        raise damaged(path) from error
     to_voxel = np.diag([spacing[0], -spacing[1], spacing[2], 1.0])
     to_voxel[1, 3] = spacing[1] * (shape[1] - 1)
     return np.asarray(rigid @ to_voxel)
 
 
-def _damaged(path: Path) -> ScanReadError:
+def damaged(path: Path) -> ScanReadError:
     return ScanReadError(
         f"{path} is a damaged InVesalius project. Open it in InVesalius and save it again, "
         "or use the DICOM files."

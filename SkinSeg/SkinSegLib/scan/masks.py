@@ -44,16 +44,23 @@ def read_mask(
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-        facts = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        # SimpleITK takes no key that is not text, which a damaged header may have.
+        named = (key for key in reader.GetMetaDataKeys() if key.isascii())
+        facts = {key: reader.GetMetaData(key) for key in named if key.startswith("Segment")}
         image = reader.Execute()
     except RuntimeError as error:
         raise translated(path, str(error)) from error
     array = sitk.GetArrayViewFromImage(image)
-    segments = _segments(facts)
+    try:
+        segments = _segments(facts)
+    except ValueError as error:
+        raise _damaged_segments(path) from error
     if segments:
         if label is not None:
             raise ScanReadError(f"{path} holds segments. Name one by --segment, not --label.")
         layer, label = _chosen(path, segments, segment)
+        if not 0 <= layer < image.GetNumberOfComponentsPerPixel():
+            raise _damaged_segments(path)
         if image.GetNumberOfComponentsPerPixel() > 1:
             array = array[..., layer]
     elif segment is not None:
@@ -76,12 +83,13 @@ def onto_scan(mask: NDArray[np.uint8], ijk_to_ras: Matrix, scan: CTVolume) -> ND
         return mask
     from scipy import ndimage
 
-    box = bounding_box(mask, margin=1)
+    box = bounding_box(mask, margin=0)
     assert box is not None
-    part = mask[box].astype(np.float32)
+    # Beyond its own grid a mask is empty, and what reaches its edge must not be cut short.
+    part = np.pad(mask[box].astype(np.float32), 1)
     # From an index (i, j, k) of the scan to one of the part; arrays count the other way round.
     step = np.linalg.inv(ijk_to_ras) @ scan.ijk_to_ras
-    turned, first = step[2::-1, 2::-1], step[2::-1, 3] - [s.start for s in box]
+    turned, first = step[2::-1, 2::-1], step[2::-1, 3] - [s.start - 1 for s in box]
     result = np.empty(shape, np.uint8)
     for start in range(0, shape[0], _SLAB):
         slab = result[start : start + _SLAB]
@@ -96,6 +104,12 @@ def onto_scan(mask: NDArray[np.uint8], ijk_to_ras: Matrix, scan: CTVolume) -> ND
             "Give the scan that the mask was made on."
         )
     return result
+
+
+def _damaged_segments(path: Path) -> ScanReadError:
+    return ScanReadError(
+        f"{path}: its list of segments is damaged. Save the segmentation again in Slicer."
+    )
 
 
 def _segments(facts: dict[str, str]) -> list[tuple[str, str, int, int]]:

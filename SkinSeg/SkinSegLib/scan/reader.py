@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,6 +84,18 @@ def read_source(
     place = Path(path)
     with _named(place), _found(place, series, progress) as (frames, found):
         return dicom_folder.read_source(frames, found, progress)
+
+
+def read_files(files: Sequence[Path], progress: Progress | None = None) -> CTVolume:
+    """The CT series best for a head among DICOM files that need not be in one folder.
+
+    Raises ScanReadError or GeometryError, whose messages name no file; Cancelled.
+    """
+    with _named(Path("The scan")):
+        found = find(files, progress)
+        if not found.series:
+            raise ScanReadError("its DICOM files are gone or damaged. Copy or export it again.")
+        return dicom_folder.read_found(found.series[0], found, progress)
 
 
 @contextmanager

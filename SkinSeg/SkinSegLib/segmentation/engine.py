@@ -50,7 +50,7 @@ def segment(
     """
     options = options or SegmentOptions()
     progress = progress or Progress()
-    engine = _engine(options)
+    engine = engine_for(options)
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
@@ -125,8 +125,11 @@ def segment(
     )
 
 
-def _engine(options: SegmentOptions) -> str:
-    """The engine to try first. A model that was named is used, or the user is told why not."""
+def engine_for(options: SegmentOptions) -> str:
+    """The engine to try first: "network" or "threshold".
+
+    A model that was named is used, or the user is told why not.
+    """
     if options.engine != "auto":
         return options.engine
     named = options.model != LIVE_MODEL

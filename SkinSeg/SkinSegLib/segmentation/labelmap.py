@@ -37,7 +37,7 @@ def check_grid(path: Path | str, ijk_to_ras: ArrayLike, shape: tuple[int, ...]) 
     import SimpleITK as sitk
 
     # Each axis has two voxels, so that a reader sees its direction.
-    image = _on_grid(np.zeros((2, 2, 2), np.uint8), ijk_to_ras)
+    image = on_grid(np.zeros((2, 2, 2), np.uint8), ijk_to_ras)
     with tempfile.TemporaryDirectory(prefix=".skinseg-", dir=target.parent) as folder:
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)  # the message says it better
@@ -65,7 +65,7 @@ def write_labelmap(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike, path: Path 
     check_format(target)
     import SimpleITK as sitk
 
-    image = _on_grid(voxels, ijk_to_ras)
+    image = on_grid(voxels, ijk_to_ras)
     with replacing(target) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=True)
@@ -84,7 +84,8 @@ def write_labelmap(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike, path: Path 
     return target
 
 
-def _on_grid(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike) -> Any:
+def on_grid(voxels: NDArray[Any], ijk_to_ras: ArrayLike) -> Any:
+    """Voxels (k, j, i) as an image of SimpleITK; ``ijk_to_ras``: 4x4, mm."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(voxels)

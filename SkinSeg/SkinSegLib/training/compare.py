@@ -71,11 +71,11 @@ def compare(
     old: Bundle,
     new: Bundle,
     device: str = "auto",
-    made: int = _SCENES,
+    made: int | None = None,
     progress: Progress | None = None,
     done: Callable[[Row], None] | None = None,
 ) -> Comparison:
-    """Run both models on the data set's test cases and on ``made`` made scenes.
+    """Run both models on the data set's test cases and on ``made`` made scenes (8).
 
     ``done`` is told each row. Progress: a stage for each case. Raises SkinSegError where the data
     set has no test case, or one that cannot be read: a model is not let through on half a test.
@@ -85,6 +85,7 @@ def compare(
             "The data set has no case for testing, so nobody can say whether a model is better. "
             "Keep at least one labelled scan for testing; skinseg data split does that."
         )
+    made = _SCENES if made is None else made
     sets: list[DataSet] = [case_folder(cases, "test")]
     if made:
         sets.append(scenes(made, made=_HEADS))

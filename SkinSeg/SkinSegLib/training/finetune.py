@@ -28,10 +28,11 @@ from .session import HEAD_MM, LICENCE, MODEL, draw_curves
 from .train import TrainOptions, train
 
 #: Before the name of a head that is somebody's own case.
-_OWN = "case/"
+OWN = "case/"
 _CACHE, _HELD_OUT, _CASES = "heads.npz", "held-out-heads.npz", "cases.json"
-#: The seed of the first made head to validate on; the seeds are those of the shipped model.
-_HELD_OUT_SEED = 1000
+#: Made heads to rehearse on; their seeds, and the first one of those to validate on, are those of
+#: the shipped model.
+MADE_HEADS, _HELD_OUT_SEED = 8, 1000
 #: How often a corrected scan is shown with what was around it.
 _AS_IT_WAS = 0.85
 
@@ -59,7 +60,7 @@ class FineTuneOptions:
     share: float = 0.5
     learning_rate: float = 3e-4
     data: Path | None = None
-    made: int = 8
+    made: int = MADE_HEADS
     validation_scenes: int = 16
 
     def training(self, design: str) -> TrainOptions:
@@ -155,8 +156,8 @@ def mixed_scene(
     share: float = 0.5,
 ) -> Scene:
     """The scene of a seed: ``share`` of them of one's own cases, the rest made ones."""
-    own = [source for source in sources if source.name.startswith(_OWN)]
-    others = [source for source in sources if not source.name.startswith(_OWN)]
+    own = [source for source in sources if source.name.startswith(OWN)]
+    others = [source for source in sources if not source.name.startswith(OWN)]
     if own and (not others or np.random.default_rng([seed, 40]).random() < share):
         return make_scene(own, seed, shape, size_mm, odd=0.3, own=_AS_IT_WAS)
     return make_scene(others, seed, shape, size_mm)
@@ -167,7 +168,7 @@ def own_head(cases: CaseFolder, record: CaseRecord) -> HeadSource:
     volume, mask = cases.read(record)
     if mask is None:
         raise SkinSegError(f"{record.name} has no label yet. Label it first.")
-    return from_scan(_OWN + record.name, volume, mask, HEAD_MM, real_scene=True)
+    return from_scan(OWN + record.name, volume, mask, HEAD_MM, real_scene=True)
 
 
 def _heads(

@@ -25,16 +25,21 @@ def slice_sheet(
     window: tuple[float, float] = _WINDOW,
     columns: int = 4,
     inches: float = 4.0,
+    shade: NDArray[Any] | None = None,
+    legend: bool = False,
 ) -> None:
     """Draw slices across an array axis (0 is k) with each mask's outline to a PNG.
 
     ``masks``: name -> (k, j, i); colour: matplotlib's tableau order. ``slices``: indices, 12 evenly
     spread ones if None. ``box``: voxel ranges (low, high) to show along k, j, i. The ticks are
     voxel indices. Row direction of the picture is as the array has it, pixels true to mm.
+    ``shade``: (k, j, i), what to tint. ``legend``: name the masks in the first slice.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
+    colours = [f"C{(1, 2, 0, 3, 4)[n % 5]}" for n in range(len(masks))]
     shape = volume.voxels.shape
     box = box or [(0, n - 1) for n in shape]
     if slices is None:
@@ -57,12 +62,20 @@ def slice_sheet(
             aspect=spacing[a] / spacing[b],
             interpolation="nearest",
         )
-        for colour, mask in enumerate(masks.values()):
+        if shade is not None:
+            tint = np.take(shade, index, axis) > 0
+            axes.imshow(
+                tint[..., None] * np.array([1.0, 0.9, 0.0, 0.45]),
+                aspect=spacing[a] / spacing[b],
+                interpolation="nearest",
+            )
+        for colour, mask in zip(colours, masks.values(), strict=True):
             outline = np.take(mask, index, axis) > 0
             if outline.any() and not outline.all():
-                axes.contour(
-                    outline, [0.5], colors=[f"C{(1, 2, 0, 3, 4)[colour % 5]}"], linewidths=0.9
-                )
+                axes.contour(outline, [0.5], colors=[colour], linewidths=0.9)
+        if legend and n == 0:
+            lines = [Line2D([], [], color=colour) for colour in colours]
+            axes.legend(lines, list(masks), fontsize=7, loc="upper left")
         axes.set_xlim(b0 - 0.5, b1 + 0.5)
         axes.set_ylim(a1 + 0.5, a0 - 0.5)
         axes.set_title(f"{'kji'[axis]} = {index}", fontsize=8, pad=2)

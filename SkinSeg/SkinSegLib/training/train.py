@@ -6,7 +6,6 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,16 +18,12 @@ from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
 
 from .designs import DESIGNS, Design
-from .scenes import HeadSource, Scene, make_scene
+from .loader import SceneMaker, scene_loader, validation_scenes
+from .scenes import HeadSource, make_scene
 
 if TYPE_CHECKING:
     import torch
 
-#: Seeds of scenes: validation and evaluation scenes are never trained on.
-VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
-#: From heads, a seed, a shape and the size of a cell to a scene. A function at the top of a module
-#: or a partial of one: it is sent to other processes.
-SceneMaker = Callable[[list[HeadSource], int, tuple[int, int, int], float], Scene]
 _CHECKPOINT, _BEST, _LOG = "checkpoint.pt", "best.pt", "log.csv"
 
 
@@ -108,15 +103,15 @@ def train(
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     network = _begun(design, start).to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
+    optimiser = make_optimiser(network, options)
     if options.resume:
         state = _restore(options, start, network, optimiser)
     else:
         state = _State()
         (options.output / _LOG).unlink(missing_ok=True)
         _write_recipe(options, design, sources, start)
-    batches = _scene_loader(sources, options, design, state.step * options.scenes, make)
-    held_out = _validation_batches(validation, design, options, make)
+    batches = scene_loader(sources, options, design, range(state.step, options.steps), make)
+    held_out = validation_scenes(validation, design, options, make)
     started = time.monotonic() - state.seconds
     patience = options.patience * options.validate_every
     losses: list[float] = []
@@ -129,9 +124,7 @@ def train(
         _keep_best(options.output, network, state, score[0])
         _keep(options, start, network, optimiser, state)
 
-    # Threads that wait for a core which a scene maker has cost more than they bring.
-    free = max(1, (os.cpu_count() or 1) - options.workers)
-    with threads(free), progress.stage("Train", 1.0):
+    with threads(_free_cores(options)), progress.stage("Train", 1.0):
         for batch in batches:
             done = state.step / options.steps
             state.seconds = time.monotonic() - started
@@ -140,10 +133,7 @@ def train(
             if done >= 1 or state.step - state.best_step > patience:
                 break
             progress.update(done)
-            rate = options.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 0.01)
-            rate *= min(1.0, (state.step + 1) / 50)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            rate = _set_rate(optimiser, options, state.step, done)
             losses.append(_step(network, optimiser, [part.to(device) for part in batch]))
             state.step += 1
             if state.step % options.validate_every == 0:
@@ -151,6 +141,55 @@ def train(
         if losses:
             check()
     return options.output / _BEST
+
+
+def make_optimiser(network: torch.nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    """The optimiser of a training, before its first step."""
+    import torch
+
+    return torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-4)
+
+
+def run_steps(
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    sources: list[HeadSource],
+    options: TrainOptions,
+    steps: range,
+    make: SceneMaker = make_scene,
+    progress: Progress | None = None,
+) -> list[float]:
+    """Take some of a training's steps on ``network``, and return the loss before each.
+
+    ``steps``: which of the ``options.steps``; scenes and learning rate are those of the same steps
+    of :func:`train`. Nothing is validated or written. ``network`` is on ``options.device``. Raises
+    Cancelled.
+    """
+    progress = progress or Progress()
+    losses = []
+    batches = scene_loader(sources, options, DESIGNS[options.design], steps, make)
+    with threads(_free_cores(options)):
+        for step, batch in zip(steps, batches, strict=True):
+            progress.update((step - steps.start) / len(steps))
+            _set_rate(optimiser, options, step, step / options.steps)
+            losses.append(_step(network, optimiser, [part.to(options.device) for part in batch]))
+    return losses
+
+
+def _set_rate(
+    optimiser: torch.optim.Optimizer, options: TrainOptions, step: int, done: float
+) -> float:
+    """The learning rate of a step: one cosine over all of the training, after a warm-up."""
+    rate = options.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 0.01)
+    rate *= min(1.0, (step + 1) / 50)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _free_cores(options: TrainOptions) -> int:
+    """Threads that wait for a core which a scene maker has cost more than they bring."""
+    return max(1, (os.cpu_count() or 1) - options.workers)
 
 
 def _begun(design: Design, start: Bundle | None) -> torch.nn.Module:
@@ -169,56 +208,6 @@ def _keep_best(folder: Path, network: torch.nn.Module, state: _State, dice: floa
     if dice > state.best:
         state.best, state.best_step = dice, state.step
         _save(network.state_dict(), folder / _BEST)
-
-
-def _scene_loader(
-    sources: list[HeadSource],
-    options: TrainOptions,
-    design: Design,
-    first: int,
-    make: SceneMaker,
-) -> Iterator[list[torch.Tensor]]:
-    """Batches of scenes from the ``first`` one on; the same whatever the number of workers."""
-    from torch.utils.data import DataLoader
-
-    indices = range(first, options.steps * options.scenes)
-    scenes = _Scenes(sources, options.seed, options.scenes, design, indices, make)
-    return iter(DataLoader(scenes, batch_size=options.scenes, num_workers=options.workers))
-
-
-@dataclass(frozen=True)
-class _Scenes:
-    """A torch map-style data set: the n-th scene of a run."""
-
-    sources: list[HeadSource]
-    seed: int
-    batch: int
-    design: Design
-    indices: range
-    make: SceneMaker
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, n: int) -> tuple[Any, Any, Any]:
-        index = self.indices[n]
-        # All scenes of a batch are of one shape.
-        shape = self.design.shapes[index // self.batch % len(self.design.shapes)]
-        seed = self.seed * 1_000_000 + index
-        scene = self.make(self.sources, seed, shape, self.design.cell_mm)
-        return scene.grey[None], scene.filled[None], scene.weight[None]
-
-
-def _validation_batches(
-    sources: list[HeadSource], design: Design, options: TrainOptions, make: SceneMaker
-) -> list[tuple[Any, Any]]:
-    """Scenes of held-out heads, the same in every run and for every seed."""
-    batches = []
-    for n in range(options.validation_scenes):
-        shape = design.shapes[n % len(design.shapes)]
-        scene = make(sources, VALIDATION_SEED + n, shape, design.cell_mm)
-        batches.append((scene.grey, scene.filled))
-    return batches
 
 
 def _step(

@@ -16,6 +16,7 @@ from ..mrml.choices import (
 )
 from .packages import Packages
 from .panel import Panel, ask, failure_message
+from .parameters import remember_server, server_address
 from .segment_section import SegmentSection
 
 
@@ -28,6 +29,8 @@ class AdvancedSection:
         ui.removeModelButton.connect("clicked()", self._on_remove_model)
         ui.packagesButton.connect("clicked()", self._on_packages)
         ui.keepWarmSpinBox.connect("valueChanged(int)", self._on_keep_warm)
+        ui.askServerButton.connect("clicked()", self._on_ask_server)
+        ui.serverEdit.text = server_address()
 
     def parameters_changed(self) -> None:
         """The worker is kept as long as the parameter node says."""
@@ -54,6 +57,7 @@ class AdvancedSection:
             if manual
             else _("The level is found in the scan itself. Check to use that of the slider.")
         )
+        ui.askServerButton.enabled = self._panel.volume is not None and not busy
         missing = self._packages.missing()
         ui.packagesButton.enabled = bool(missing) and not busy
         ui.packagesLabel.text = (
@@ -109,6 +113,23 @@ class AdvancedSection:
         if said:
             panel.say(said)
         panel.restart_worker()
+
+    def _on_ask_server(self) -> None:
+        """After a question each time: the scan leaves this computer."""
+        panel, address = self._panel, str(self._panel.ui.serverEdit.text).strip()
+        if panel.is_busy or panel.volume is None:
+            return
+        if not address:
+            panel.say(_("Give the address of a MONAI Label server first."))
+            return
+        question = _(
+            "Send the voxels of the selected volume to {server}? No name goes with them, but they "
+            "show the patient's face."
+        ).format(server=address)
+        if not ask(question):
+            return
+        remember_server(address)
+        self._segment.start(address)
 
     def _on_keep_warm(self, minutes: int) -> None:
         self._panel.work.keep_warm_s = 60.0 * minutes

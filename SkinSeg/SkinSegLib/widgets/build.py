@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .advanced_section import AdvancedSection
+from .dicom_section import DicomSection
 from .edit_section import EditSection
 from .export_section import ExportSection
 from .learn_section import LearnSection
@@ -31,6 +32,7 @@ def build_panel(ui: Any) -> Panel:
         ReviewSection(panel),
         EditSection(panel, scan),
         ExportSection(panel),
+        DicomSection(panel),
         SharingSection(panel),
         learning,
         LearnSection(panel, learning),

@@ -163,6 +163,16 @@ def remember_export_folder(folder: str) -> None:
     qt.QSettings().setValue(f"{SETTINGS}/ExportFolder", folder)
 
 
+def server_address() -> str:
+    """The server that was asked last: kept for the user alone, as scenes are shared."""
+    return str(qt.QSettings().value(f"{SETTINGS}/Server") or "")
+
+
+def remember_server(address: str) -> None:
+    """Keep which server was asked."""
+    qt.QSettings().setValue(f"{SETTINGS}/Server", address)
+
+
 def _recall(parameters: SkinSegParameterNode) -> None:
     settings = qt.QSettings()
     for name in REMEMBERED:

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from ..core import SceneError
 from ..mrml import HEAD, SegmentsBackup
 from ..mrml.choices import LIVE_MODEL, JobOptions, SegmentOptions, live_name, model_names
-from ..mrml.jobs import SegmentJob
+from ..mrml.jobs import AskJob, SegmentJob
 from ..mrml.keepers import labelmap_fingerprint
 from ..mrml.layers import want_layer
 from ..mrml.rebuild import scan_of
@@ -108,10 +108,14 @@ class SegmentSection:
 
     def _on_segment(self) -> None:
         """Start, or cancel what was started."""
+        if self._panel.is_busy:
+            self._panel.cancel()
+        else:
+            self.start()
+
+    def start(self, server: str = "") -> None:
+        """Segment the selected volume, on this computer or by a MONAI Label server."""
         panel = self._panel
-        if panel.is_busy:
-            panel.cancel()
-            return
         parameters = panel.parameters
         if parameters is None or panel.volume is None:
             return
@@ -121,13 +125,18 @@ class SegmentSection:
         if into is not None and not self._may_write_to(into):
             return
         try:
-            job = SegmentJob(panel.volume, job_options(parameters), into, layer_later=True)
+            given = (panel.volume, job_options(parameters), into)
+            job = (
+                AskJob(server, *given, layer_later=True)
+                if server
+                else SegmentJob(*given, layer_later=True)
+            )
         except Exception as error:
             panel.say(failure_message(error))
             return
         panel.remember()
         panel.say("")
-        said = self._packages.ensure()  # asks once for all, on the first run
+        said = "" if server else self._packages.ensure()  # asks once for all, on the first run
         if said:
             panel.say(said)
             panel.restart_worker()

@@ -15,9 +15,11 @@ from ..pipeline import JobOptions, compute
 from ..segmentation import SegmentOptions
 from ..surface import SurfaceOptions
 from .messages import put_result, scan_from
+from .tasks_dicom import export_dicom
 from .tasks_mask import mend
 from .tasks_mesh import export, layer, outline, remesh
 from .tasks_privacy import deface, deidentify
+from .tasks_server import ask as ask_server
 from .tasks_training import add_case, back, begin_training, case_scan, cases, decide, learn, rank
 
 #: A head is 140 to 170 mm wide with its ears.
@@ -52,6 +54,11 @@ def segment(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     scan = scan_from(arguments["scan"])
     result = compute(scan, job_options(arguments["options"]), progress)
     return put_result(result, Path(arguments["folder"]))
+
+
+def ask(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """As :func:`segment`, by a server; see :func:`.tasks_server.ask`."""
+    return ask_server(arguments, progress, job_options(arguments["options"]))
 
 
 def facts(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -122,10 +129,12 @@ TASKS: dict[str, TaskFunction] = {
     "warm": warm,
     "facts": facts,
     "segment": segment,
+    "ask": ask,
     "remesh": remesh,
     "layer": layer,
     "outline": outline,
     "export": export,
+    "export_dicom": export_dicom,
     "mend": mend,
     "deface": deface,
     "deidentify": deidentify,

@@ -132,12 +132,18 @@ def edited_mask(
     return SkinMask(on_scan, scan.ijk_to_ras, "edited", *level, cuts)
 
 
+def segment_of(arguments: Mapping[str, Any]) -> tuple[NDArray[np.uint8], Matrix]:
+    """The voxels of a task's segment, and the 4x4 from their indices to RAS mm."""
+    given = arguments["segment"]
+    voxels = get(Path(arguments["folder"]), given["name"])
+    return voxels, np.array(given["ijk_to_ras"], dtype=np.float64).reshape(4, 4)
+
+
 def segment_on_scan(arguments: Mapping[str, Any]) -> tuple[CTVolume, SkinMask]:
     """The scan of a task, and its segment on the scan's grid."""
     given = arguments["segment"]
     scan = scan_from(arguments["scan"])
-    voxels = get(Path(arguments["folder"]), given["name"])
-    to_world = np.array(given["ijk_to_ras"], dtype=np.float64).reshape(4, 4)
+    voxels, to_world = segment_of(arguments)
     level = None if given["level_hu"] is None else (given["level_hu"], given["half_contrast_hu"])
     return scan, edited_mask(voxels, to_world, scan, level)
 

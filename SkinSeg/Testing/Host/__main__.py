@@ -121,7 +121,7 @@ class Stage:
         self.ui.learnCollapsibleButton.collapsed = False
         FileDialog.answers += [str(folder)]
         self.ui.caseFolderButton.click()
-        learning, training = self.panel.panel.sections[6], self.panel.panel.sections[8]
+        learning, training = self.panel.panel.sections[7], self.panel.panel.sections[9]
         self.wait(lambda: learning.state is not None)
         self.ui.labellerEdit.text = "M. Curie"
         self.ui.addCaseButton.click()

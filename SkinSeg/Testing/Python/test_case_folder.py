@@ -236,8 +236,9 @@ def test_a_full_disk_leaves_the_set_as_it_was(cases, monkeypatch):
         (lambda v, m: (v, np.zeros_like(m)), SkinSegError),
         (lambda v, m: (v, 1 - m), SkinSegError),
         (lambda v, m: (v, np.ones_like(m)), SkinSegError),
+        (lambda v, m: (v, np.ascontiguousarray(m[:, :, ::-1])), SkinSegError),
     ],
-    ids=["other size", "empty", "inverted", "everything"],
+    ids=["other size", "empty", "inverted", "everything", "mirrored"],
 )
 def test_labels_that_cannot_be_right_are_refused(change, error):
     with pytest.raises(error, match="label"):

@@ -10,15 +10,17 @@ import pydicom
 import pytest
 from phantom_makers import ras_of_voxels, whole
 from privacy_makers import KEY
-from scan_makers import Grid, write_dicom
+from scan_makers import Grid, write_dicom, write_enhanced
 from SkinSegLib.core import LPS_RAS, Cancelled, CTVolume, PrivacyError, Progress, SkinMask
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, vault
+from SkinSegLib.privacy.audit import FACE, AuditOptions, audit
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, deface
 from SkinSegLib.privacy.deface_files import VISUAL, DefaceJob, deface_scan, restore
 from SkinSegLib.privacy.face import find_face, on_axes
 from SkinSegLib.privacy.objects import ObjectDeidentifier
 from SkinSegLib.scan import read
 from SkinSegLib.training.phantom import Phantom, make_phantom
+from test_privacy_frames import plant
 
 PASSPHRASE = "correct horse battery"
 LEVEL = -480.0
@@ -224,6 +226,8 @@ def test_a_dicom_series_and_back(
     assert codes == ["113100", "113102"]
     assert data.PatientID == Pseudonyms(KEY).patient("S3cretID")
     assert data.BodyPartExamined == "HEAD"
+    sealed = AuditOptions(pseudonyms=Pseudonyms(KEY))
+    assert len(audit(tmp_path / "out", sealed).passed) == count
     for path in (tmp_path / "in").iterdir():
         assert pydicom.dcmread(path).SOPInstanceUID.encode() not in data.SOPInstanceUID.encode()
     restore(tmp_path / "out", tmp_path / "side", PASSPHRASE, tmp_path / "back", Progress())
@@ -235,6 +239,42 @@ def test_a_dicom_series_and_back(
     again = pydicom.dcmread(next((tmp_path / "back").iterdir()))
     assert again.RecognizableVisualFeatures == "YES"
     assert [i.CodeValue for i in again.DeidentificationMethodCodeSequence] == ["113100"]
+    assert FACE in audit(tmp_path / "back", AuditOptions()).problems
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_multi_frame_file_is_defaced_and_back(
+    tmp_path: Path, phantom: Phantom, mask: SkinMask
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    lps = LPS_RAS @ phantom.volume.ijk_to_ras
+    axes = lps[:3, :3] / phantom.volume.spacing
+    shape = phantom.volume.voxels.shape
+    grid = Grid(axes, phantom.volume.spacing, tuple(lps[:3, 3]), shape)
+    write_enhanced(source / "a.dcm", grid, phantom.volume.voxels)
+    plant(source / "a.dcm")
+    objects = ObjectDeidentifier(DeidentifyOptions(), Pseudonyms(KEY), (VISUAL,))
+    job = DefaceJob(
+        *(source, tmp_path / "out", DefaceOptions(), None),
+        *(objects, tmp_path / "side", PASSPHRASE),
+    )
+    done, count = deface_scan(job, lambda *_: mask, Progress())
+    assert count == 1
+    (path,) = (tmp_path / "out").iterdir()
+    after = read(path)
+    np.testing.assert_array_equal(after.voxels, done.volume.voxels)
+    assert (after.voxels != phantom.volume.voxels).sum() > 1000
+    assert b"SECRET" not in path.read_bytes()
+    data = pydicom.dcmread(path)
+    kinds = {
+        g.CTImageFrameTypeSequence[0].FrameType[0] for g in data.PerFrameFunctionalGroupsSequence
+    }
+    assert kinds == {data.ImageType[0]} == {"DERIVED"}
+    restore(tmp_path / "out", tmp_path / "side", PASSPHRASE, tmp_path / "back", Progress())
+    (back,) = (tmp_path / "back").iterdir()
+    before = pydicom.dcmread(source / "a.dcm")
+    np.testing.assert_array_equal(pydicom.dcmread(back).pixel_array, before.pixel_array)
 
 
 @pytest.mark.usefixtures("fast")

@@ -26,25 +26,33 @@ MAY_IMPORT = {
     "pipeline": {"core", "segmentation", "surface"},
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
-    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "training"},
+    "batch": _HANDED_OVER_TO | {"job", "report"},
+    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "training", "web"},
+    "web": {"core", "scan", "segmentation", "privacy"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},
 }
-#: The command and what is beside it; these import anything, and nothing imports them.
+#: The command and what is beside it; these import anything, and nothing imports them but batch,
+#: which runs the job for many scans.
 DOOR = {
     *(
         "cli",
         "cli_arguments",
+        "cli_batch",
         "cli_check",
+        "cli_data",
         "cli_deface",
         "cli_dicom",
         "cli_dicom_export",
         "cli_evaluate",
+        "cli_federated",
+        "cli_label",
         "cli_mesh",
         "cli_models",
         "cli_privacy",
         "cli_thickness",
         "cli_train",
+        "cli_web",
     ),
     *("job", "report", "terminal"),
 }
@@ -66,12 +74,20 @@ ONLY_IN = {
     "cryptography": {"privacy"},
     "dicomanonymizer": {"privacy"},
     "highdicom": {"dicom"},
+    "filelock": {"batch", "training", "web"},
+    "nvflare": {"training"},
+    "dask": {"batch"},
+    "distributed": {"batch"},
+    "requests": {"web"},
+    "requests_toolbelt": {"web"},
+    "dicomweb_client": {"web"},
 }
 #: Too slow to import before they are needed; torch also because the panel opens without it.
 LAZY = {
     *("torch", "monai", "vtk", "vtkmodules", "SimpleITK", "scipy", "pydicom", "rich", "slicer"),
     *("matplotlib", "igl", "lib3mf", "manifold3d", "cryptography", "dicomanonymizer"),
-    "highdicom",
+    *("highdicom", "dask", "distributed", "filelock"),
+    *("requests", "requests_toolbelt", "dicomweb_client"),
 }
 
 

@@ -49,6 +49,13 @@ def test_every_widget_has_a_tooltip_and_the_notice_stands():
     assert "Not a medical device" in ET.tostring(root, encoding="unicode")
 
 
+def test_no_two_widgets_have_one_name():
+    """Slicer's ``ui`` finds widgets by name: of two it would give the first to both."""
+    root = ET.parse(ROOT / "Resources" / "UI" / "SkinSeg.ui").getroot()
+    names = [item.get("name") for item in root.iter() if item.tag in ("widget", "layout")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_requirements_leave_slicers_own_packages_alone():
     text = (ROOT / "Resources" / "requirements.txt").read_text(encoding="utf-8")
     lines = [line.split("#")[0].strip().lower() for line in text.splitlines()]

@@ -79,11 +79,11 @@ def opened_on(panel, folder):
 
 
 def learning(panel):
-    return panel.panel.sections[6]
+    return panel.panel.sections[7]
 
 
 def trainer(panel):
-    return panel.panel.sections[8]
+    return panel.panel.sections[9]
 
 
 def noisy_scan():

@@ -75,7 +75,7 @@ def test_quitting_and_reloading_end_the_workers(host, empty_scene, tmp_path):
     FileDialog.answers.append(str(tmp_path))
     panel.ui.learnCollapsibleButton.collapsed = False
     panel.ui.caseFolderButton.click()
-    second = panel.panel.sections[6].work.worker
+    second = panel.panel.sections[7].work.worker
     pump(lambda: second.is_ready)
     pids = worker.pid, second.pid
     slicer.app.emit_now("aboutToQuit()")

@@ -45,6 +45,6 @@ def test_the_page_names_every_kind_and_every_code() -> None:
     assert ", ".join(rows).split(", ") == list("ABCDEFGHIJKLMNOPQR")
     from pydicom.sr.codedict import codes
 
-    every = DeidentifyOptions(True, True, True, True, "blackout").codes()
+    every = DeidentifyOptions(True, True, True, True, "blackout", True).codes()
     for keyword in every:
         assert getattr(codes.cid7050, keyword).value in text

@@ -58,7 +58,7 @@ class CaseFolder:
 
         Raises OutputError for a folder with something else in it, or that cannot be made.
         """
-        if (folder / RECORDS).is_dir():
+        if cls.is_one(folder):
             return cls(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(
@@ -80,10 +80,15 @@ class CaseFolder:
             made._write_index()
         return made
 
+    @staticmethod
+    def is_one(folder: Path) -> bool:
+        """Whether a folder holds a data set."""
+        return (folder / RECORDS).is_dir()
+
     @classmethod
     def open(cls, folder: Path) -> CaseFolder:
         """The data set in a folder. Raises SkinSegError if there is none."""
-        if not (folder / RECORDS).is_dir():
+        if not cls.is_one(folder):
             raise SkinSegError(
                 f"{folder} holds no data set. Begin one with skinseg data add, or give its folder."
             )

@@ -16,6 +16,7 @@ from SkinSegLib.core import (
     CTVolume,
     FindingKind,
     GeometryError,
+    LabelError,
     OutputError,
     PrivacyError,
     Progress,
@@ -26,6 +27,7 @@ from SkinSegLib.scan.facts import facts
 from SkinSegLib.segmentation.level import find_level
 from SkinSegLib.segmentation.network_grid import NetworkGrid
 
+from ..exchange.check import check_label
 from .files import digest, straightened
 from .record import OLDEST_DECADE, CaseRecord, Scanner, tame
 from .sketch import sketch
@@ -100,7 +102,12 @@ def patient_pseudonym(
     ``identifier``: the patient's number, if the user gives one; else that of the DICOM ``header``.
     Without either each scan is a patient of its own.
     """
-    known = identifier.strip() or str(getattr(header, "PatientID", None) or "").strip()
+    if not identifier.strip() and str(getattr(header, "PatientID", None) or "").strip():
+        from SkinSegLib.privacy.patients import Patients
+
+        found = Patients().identity(header)
+        return pseudonyms.patient(found.identifier, found.issuer)
+    known = identifier.strip()
     return pseudonyms.patient(known or "scan " + digest(volume.voxels, volume.ijk_to_ras))
 
 
@@ -113,14 +120,16 @@ def prepare(
     header: Any = None,
     deface: DefaceOptions | None = None,
     progress: Progress | None = None,
+    check: bool = True,
 ) -> Intake:
     """Make a case of a scan and its solid head (k, j, i), or of a scan alone.
 
     ``patient``: of :func:`patient_pseudonym`. ``header``: a pydicom dataset of the scan, of which
     scanner, sex and age in tens of years are kept. ``deface``: take the face out of scan and
-    label. Progress stage: Case.
+    label. ``check``: whether the label must follow the scan's skin (:func:`.check_label`). Progress
+    stage: Case.
 
-    Raises SkinSegError for a label that is not on the scan's grid or is not a head, and
+    Raises SkinSegError for a label that is not on the scan's grid or is not its solid head, and
     PrivacyError for a scan that names its patient in the picture, or whose face cannot be told.
     """
     who = who or Authorship()
@@ -131,7 +140,6 @@ def prepare(
         if mask.shape != volume.voxels.shape:
             raise GeometryError("The label is not on the grid of the scan. Give its own scan.")
         mask = (mask > 0).astype(np.uint8)
-        _require_head(volume, mask)
     with progress.stage("Case", 1.0):
         _require_no_text(volume)
         progress.update(0.2)
@@ -141,6 +149,7 @@ def prepare(
             edited = round(float(np.count_nonzero(mask != who.before)) * volume.voxel_volume_ml, 2)
         kinds = set(who.findings or (finding.kind for finding in facts(volume).findings))
         if mask is not None:
+            notes += _checked(volume, mask, check)
             kinds |= _seen(volume, mask)
         if deface is not None:
             volume, mask = _without_face(volume, mask, deface)
@@ -206,25 +215,15 @@ def _seen(volume: CTVolume, mask: NDArray[np.uint8]) -> set[FindingKind]:
     return found
 
 
-def _require_head(volume: CTVolume, mask: NDArray[np.uint8]) -> None:
-    """Raise SkinSegError for a label that is empty, inverted, or shows no head."""
+def _checked(volume: CTVolume, mask: NDArray[np.uint8], check: bool) -> tuple[str, ...]:
+    """What to look at in a label; raises LabelError for one that is no solid head of the scan."""
     if not mask.any():
-        raise SkinSegError("The label is empty. Choose another segment, or label the scan first.")
-    level = find_level(volume)
-    # Every other voxel along each axis says as much as all of them.
-    few = (slice(None, None, 1 + (min(volume.voxels.shape) > 64)),) * 3
-    head, tissue = mask[few] > 0, volume.voxels[few] > level.skin
-    outside = float(tissue[~head].mean()) if not head.all() else 1.0
-    inside = float(tissue[head].mean())
-    if inside <= outside:
-        raise SkinSegError(
-            f"{inside:.0%} of the label is tissue, and {outside:.0%} of what lies around it: it "
-            "seems to be inverted, or another scan's. The solid head must be 1, all else 0."
-        )
+        raise LabelError("The label is empty. Choose another segment, or label the scan first.")
     if np.count_nonzero(mask) * volume.voxel_volume_ml < _LEAST_ML:
-        raise SkinSegError(
+        raise LabelError(
             f"The label has less than {_LEAST_ML:.0f} mL. Label the solid head, not its surface."
         )
+    return check_label(volume, mask).notes if check else ()
 
 
 def _require_no_text(volume: CTVolume) -> None:

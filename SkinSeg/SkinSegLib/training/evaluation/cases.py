@@ -19,9 +19,9 @@ from SkinSegLib.segmentation.level import find_level
 from ..dataset import CaseFolder, CaseRecord
 from ..labels import label_of, load_recipe, recipes
 from ..labels.scans import data_folder, scan_of
+from ..loader import EVALUATION_SEED
 from ..scenes import HeadSource, Scene, make_scene
 from ..scenes.sources import made_source
-from ..train import EVALUATION_SEED
 from .measures import Reference
 
 #: Which scan is for what (the data's README). None may move from test to another.
