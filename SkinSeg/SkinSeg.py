@@ -111,7 +111,7 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = SkinSegLogic()
         self.panel = build_panel(self.ui)
         watchScene()  # again: the module may have been added after the start
-        slicer.app.connect("aboutToQuit()", self.panel.work.close)
+        slicer.app.connect("aboutToQuit()", self.panel.end_workers)
 
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
@@ -128,7 +128,7 @@ class SkinSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the application closes, and before the module is reloaded."""
         if self.panel is None or self.panel.closed:
             return
-        slicer.app.disconnect("aboutToQuit()", self.panel.work.close)
+        slicer.app.disconnect("aboutToQuit()", self.panel.end_workers)
         self.panel.close()
         self.setParameterNode(None)
         self.removeObservers()

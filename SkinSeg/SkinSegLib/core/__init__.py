@@ -4,6 +4,7 @@ from .about import NOTICE, versions
 from .boxes import Box, bounding_box
 from .distance import components, distance_to, largest_component
 from .errors import (
+    AlikeError,
     Cancelled,
     GeometryError,
     LabelError,
@@ -40,6 +41,7 @@ __all__ = [
     "FACES",
     "LPS_RAS",
     "NOTICE",
+    "AlikeError",
     "Box",
     "CTVolume",
     "Cancelled",

@@ -58,6 +58,10 @@ class PrivacyError(SkinSegError):
     """What was asked for would not protect the patient, or a key or passphrase does not fit."""
 
 
+class AlikeError(SkinSegError):
+    """A scan that looks like one of the data set; whoever adds it can say that it is another."""
+
+
 class ServerError(SkinSegError):
     """A server cannot be reached, cannot be trusted, refuses, or answers what it should not."""
 

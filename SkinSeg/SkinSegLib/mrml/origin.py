@@ -26,13 +26,19 @@ def remember_origin(segmentation: Any, result: JobResult) -> None:
     segmentation.SetAttribute(ATTRIBUTE, json.dumps(kept))
 
 
+def origin_of(segmentation: Any) -> dict[str, Any]:
+    """``engine``, ``model`` and ``level_hu`` of the run that a segmentation is from."""
+    text = segmentation.GetAttribute(ATTRIBUTE)
+    unknown: dict[str, Any] = {"engine": "unknown", "model": {}, "level_hu": None}
+    return {**unknown, **json.loads(text)} if text else unknown
+
+
 def record_of(segmentation: Any, versions: dict[str, str], options: dict[str, Any]) -> Any:
     """The record for a surface of the segmentation, as :class:`.jobs.ExportRequest` takes it.
 
     ``versions``: of the packages that matter; ``options``: what was chosen for the file.
     """
-    text = segmentation.GetAttribute(ATTRIBUTE)
-    kept = json.loads(text) if text else {"engine": "unknown", "model": {}, "level_hu": None}
+    kept = origin_of(segmentation)
     edited = kept.get("head") != _voxels_of_head(segmentation)
     given = {"level_hu": kept["level_hu"], "edited_by_hand": edited, **options}
     return asdict(Provenance(kept["engine"], versions, kept["model"], given))

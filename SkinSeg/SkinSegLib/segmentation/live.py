@@ -22,6 +22,14 @@ def live_model() -> str:
     return (_history() or [SHIPPED_MODEL])[-1]
 
 
+def models_before() -> list[str]:
+    """Names of the models that were used before the present one, the latest last.
+
+    Raises ModelError where the note of it is damaged.
+    """
+    return _history()[:-1]
+
+
 def make_live(name: str) -> str:
     """Use a model from now on, after checking its weights; returns the one that was used before.
 

@@ -30,8 +30,9 @@ from .train import TrainOptions, train
 #: Before the name of a head that is somebody's own case.
 OWN = "case/"
 _CACHE, _HELD_OUT, _CASES = "heads.npz", "held-out-heads.npz", "cases.json"
-#: Made heads to rehearse on, and to validate on; the seeds are those of the shipped model.
-MADE_HEADS, _HELD_OUT_MADE = 8, 2
+#: Made heads to rehearse on; their seeds, and the first one of those to validate on, are those of
+#: the shipped model.
+MADE_HEADS, _HELD_OUT_SEED = 8, 1000
 #: How often a corrected scan is shown with what was around it.
 _AS_IT_WAS = 0.85
 
@@ -43,6 +44,8 @@ class FineTuneOptions:
     ``steps``, ``minutes``, ``device``, ``seed``, ``workers``, ``resume``: see
     :class:`.train.TrainOptions`. ``share``: of the scenes, that show corrected scans, 0..1.
     ``data``: folder of $SKINSEG_DATA whose scans are rehearsed too, None for made heads only.
+    ``made``: made heads to rehearse on; a fourth as many besides are to validate on.
+    ``validation_scenes``: that say which of the weights are the best.
     """
 
     output: Path
@@ -57,6 +60,8 @@ class FineTuneOptions:
     share: float = 0.5
     learning_rate: float = 3e-4
     data: Path | None = None
+    made: int = MADE_HEADS
+    validation_scenes: int = 16
 
     def training(self, design: str) -> TrainOptions:
         """The options of the training itself."""
@@ -73,7 +78,7 @@ class FineTuneOptions:
             learning_rate=self.learning_rate,
             validate_every=every,
             patience=8,
-            validation_scenes=16,
+            validation_scenes=self.validation_scenes,
         )
 
 
@@ -182,7 +187,7 @@ def _heads(
         for record in chosen:
             own.append(own_head(cases, record))
             progress.update(0.5 * len(own) / len(chosen))
-        heads, held_out = _rehearsal(options.data, progress)
+        heads, held_out = _rehearsal(options, progress)
     for path, sources in ((files[0], heads + own), (files[1], held_out + own)):
         with replacing(path) as temporary:
             save_sources(sources, temporary)
@@ -193,19 +198,22 @@ def _heads(
     return load_sources(files[0]), load_sources(files[1]), names
 
 
-def _rehearsal(data: Path | None, progress: Progress) -> tuple[list[HeadSource], list[HeadSource]]:
-    if data is not None:
+def _rehearsal(
+    options: FineTuneOptions, progress: Progress
+) -> tuple[list[HeadSource], list[HeadSource]]:
+    made, held_out = options.made, (options.made + 3) // 4
+    if options.data is not None:
         both = [
-            gather_sources(data, label_of, HEAD_MM, made, held_out, progress.part(0.5, 0.5))
-            for made, held_out in ((MADE_HEADS, False), (_HELD_OUT_MADE, True))
+            gather_sources(options.data, label_of, HEAD_MM, count, other, progress.part(0.5, 0.5))
+            for count, other in ((made, False), (held_out, True))
         ]
         return both[0], both[1]
-    seeds = [*range(MADE_HEADS), *range(1000, 1000 + _HELD_OUT_MADE)]
-    made = []
+    seeds = [*range(made), *range(_HELD_OUT_SEED, _HELD_OUT_SEED + held_out)]
+    heads = []
     for seed in seeds:
-        made.append(made_source(seed, HEAD_MM))
-        progress.update(0.5 + 0.5 * len(made) / len(seeds))
-    return made[:MADE_HEADS], made[MADE_HEADS:]
+        heads.append(made_source(seed, HEAD_MM))
+        progress.update(0.5 + 0.5 * len(heads) / len(seeds))
+    return heads[:made], heads[made:]
 
 
 def _card(options: FineTuneOptions, start: Bundle, names: tuple[str, ...]) -> str:

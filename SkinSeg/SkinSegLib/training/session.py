@@ -17,6 +17,7 @@ from .scenes import HeadSource, gather_sources, load_sources, save_sources
 from .train import TrainOptions, train
 
 HEADS, HELD_OUT, CURVES, MODEL = "heads.npz", "held-out-heads.npz", "curves.png", "model"
+NARROW_CURVES = "curves-narrow.png"
 #: Cells of the heads that scenes are made from, mm.
 HEAD_MM = 2.0
 _MADE_HEADS, _HELD_OUT_MADE_HEADS = 12, 6
@@ -66,26 +67,32 @@ def train_model(
     return TrainedModel(bundle, curves, folder / "log.csv")
 
 
-def draw_curves(folder: Path) -> Path:
-    """Loss, Dice and learning rate of a training's log.csv as a picture, PNG."""
+def draw_curves(folder: Path, narrow: bool = False) -> Path:
+    """Loss, Dice and wrong cells of a training's log.csv as a picture, PNG.
+
+    ``narrow``: loss and Dice alone, for a panel of 400 pixels' width; another file.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with (folder / "log.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(10, 3.2), dpi=90)
+    figure = Figure(figsize=(3.9, 1.7) if narrow else (10, 3.2), dpi=90)
     FigureCanvasAgg(figure)
     shown = (("loss", "training loss"), ("dice", "Dice of held-out scenes"),
              ("wrong_cells", "wrong cells of a held-out scene"))  # fmt: skip
-    for n, (column, title) in enumerate(shown):
-        axes = figure.add_subplot(1, 3, n + 1)
-        axes.plot([int(r["step"]) for r in rows], [float(r[column]) for r in rows], lw=1.2)
+    count = 2 if narrow else 3
+    for n, (column, title) in enumerate(shown[:count]):
+        axes = figure.add_subplot(1, count, n + 1)
+        values = [float(r[column]) for r in rows]
+        axes.plot([int(r["step"]) for r in rows], values, lw=1.2, marker="." if narrow else "")
+        axes.ticklabel_format(useOffset=False)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
     figure.tight_layout()
-    path = folder / CURVES
+    path = folder / (NARROW_CURVES if narrow else CURVES)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
     return path

@@ -7,7 +7,13 @@ import pathlib
 import qt
 from slicer.i18n import tr as _
 
-from ..mrml.choices import install_model, model_names, own_model_names, remove_model
+from ..mrml.choices import (
+    LIVE_MODEL,
+    install_model,
+    model_names,
+    own_model_names,
+    remove_model,
+)
 from .packages import Packages
 from .panel import Panel, ask, failure_message
 from .parameters import remember_server, server_address
@@ -43,7 +49,7 @@ class AdvancedSection:
         ui.removeModelButton.toolTip = (
             _("Delete the model that is selected above.")
             if own
-            else _("The model that is selected above came with SkinSeg and stays.")
+            else _("Select one of your own models above. Those that came with SkinSeg stay.")
         )
         manual = self._panel.parameters is not None and self._panel.parameters.manualLevel
         ui.manualLevelBox.toolTip = (
@@ -87,7 +93,7 @@ class AdvancedSection:
         except Exception as error:
             panel.say(failure_message(error))
             return
-        self._offer(model_names()[0])
+        self._offer(LIVE_MODEL)
         panel.say(_("Deleted the model {name}.").format(name=name))
 
     def _offer(self, name: str) -> None:

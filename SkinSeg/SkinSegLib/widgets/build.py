@@ -8,12 +8,15 @@ from .advanced_section import AdvancedSection
 from .dicom_section import DicomSection
 from .edit_section import EditSection
 from .export_section import ExportSection
+from .learn_section import LearnSection
+from .learning import Learning
 from .packages import Packages
 from .panel import Panel
 from .review_section import ReviewSection
 from .scan_section import ScanSection
 from .segment_section import SegmentSection
 from .sharing_section import SharingSection
+from .train_section import TrainSection
 
 
 def build_panel(ui: Any) -> Panel:
@@ -22,6 +25,7 @@ def build_panel(ui: Any) -> Panel:
     scan = ScanSection(panel)
     packages = Packages()
     segment = SegmentSection(panel, packages)
+    learning = Learning(panel)
     panel.sections = [
         scan,
         segment,
@@ -30,6 +34,9 @@ def build_panel(ui: Any) -> Panel:
         ExportSection(panel),
         DicomSection(panel),
         SharingSection(panel),
+        learning,
+        LearnSection(panel, learning),
+        TrainSection(panel, learning),
         AdvancedSection(panel, segment, packages),
     ]
     return panel

@@ -25,6 +25,8 @@ SURFACE = (
     ("igl", "libigl>=2.6", 15),
     ("lib3mf", "lib3mf>=2.3.2", 10),
 )
+LEARNING = (("matplotlib", "matplotlib>=3.8", 30), ("filelock", "filelock>=3.12", 1))
+ALL = (*NETWORK, *SURFACE, *LEARNING)
 #: Never touched, whatever a package asks for: Slicer brings and needs exactly its own.
 SLICERS_OWN = ("numpy", "SimpleITK", "vtk", "pydicom")
 _ASKED = f"{SETTINGS}/PackagesAsked"
@@ -35,9 +37,7 @@ class Packages:
 
     def missing(self) -> list[str]:
         """Names of packages that are not installed, as the user knows them."""
-        return [
-            pip.partition(">")[0] for name, pip, _size in (*NETWORK, *SURFACE) if not _has(name)
-        ]
+        return [pip.partition(">")[0] for name, pip, _size in ALL if not _has(name)]
 
     def consequence(self) -> str:
         """What does not work, or works otherwise, without those that are missing."""
@@ -50,6 +50,8 @@ class Packages:
             parts.append(_("no cutting of surfaces"))
         if not _has("lib3mf"):
             parts.append(_("no 3MF files"))
+        if not all(_has(name) for name, _pip, _size in LEARNING):
+            parts.append(_("no training of a model of your own"))
         return "; ".join(parts) + "." if parts else ""
 
     def ensure(self, asked: bool = False) -> str:
@@ -59,7 +61,7 @@ class Packages:
         Nothing is asked or installed where Slicer is tested. Without consent, or where installing
         fails, everything else works, and what is returned says how.
         """
-        wanted = [(pip, size) for name, pip, size in (*NETWORK, *SURFACE) if not _has(name)]
+        wanted = [(pip, size) for name, pip, size in ALL if not _has(name)]
         if not wanted or slicer.app.testingEnabled():
             return ""
         if not asked and qt.QSettings().value(_ASKED) is not None:

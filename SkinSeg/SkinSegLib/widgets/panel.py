@@ -53,7 +53,8 @@ class Panel:
     ``ui``: the widgets of the ``.ui`` file by name. ``sections``: in their order. A section has
     ``update()``, which is called whenever anything may have changed, and may have methods for
     :meth:`tell`: ``enter``, ``leave``, ``scene_closes``, ``close``, ``offer`` (what the worker
-    found) and ``parameters_changed`` (another parameter node, or none, was connected).
+    found), ``parameters_changed`` (another parameter node, or none, was connected), ``segmented``
+    (node, mask as the engine made it), ``run_undone`` and ``end_workers``.
     """
 
     def __init__(self, ui: Any) -> None:
@@ -307,13 +308,18 @@ class Panel:
         if self.parameters is not None:
             remember(self.parameters)
 
+    def end_workers(self) -> None:
+        """End every process, for the end of the application; what runs in them is lost."""
+        self.work.close()
+        self.tell("end_workers")
+
     def close(self) -> None:
-        """End the worker; nothing is shown from here on."""
+        """End the workers; nothing is shown from here on."""
         self.closed = True
         self._waiting = None
         self._warm_timer.stop()
         hide_file()
-        self.work.close()
+        self.end_workers()
         self.tell("close")
 
 

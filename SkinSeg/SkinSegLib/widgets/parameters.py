@@ -93,6 +93,7 @@ class SkinSegParameterNode:
     manualLevel, level - whether the grey value of the skin is chosen by hand, and which.
     detail - step of the surface's grid, 0 for the scan's own.
     cutBelow, cutHeight - whether to cut the surface off, and below which S coordinate (RAS).
+    model - a model's name, or "live" for the one in use.
     workers - CPU threads, 0 for all but one.
     recalled - whether the user's last choices were put into it.
 
@@ -104,7 +105,7 @@ class SkinSegParameterNode:
     segmentation: vtkMRMLSegmentationNode
     outputSegmentation: vtkMRMLSegmentationNode
     engine: Engine = Engine.AUTO
-    model: str = "skin-ct-head"
+    model: str = "live"
     device: str = "auto"
     manualLevel: bool = False
     level: Annotated[float, WithinRange(-100000, 100000)] = -480.0

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from ..core import SceneError
 from ..mrml import HEAD, SegmentsBackup
-from ..mrml.choices import JobOptions, SegmentOptions, model_names
+from ..mrml.choices import LIVE_MODEL, JobOptions, SegmentOptions, live_name, model_names
 from ..mrml.jobs import AskJob, SegmentJob
 from ..mrml.keepers import labelmap_fingerprint
 from ..mrml.layers import want_layer
@@ -47,10 +47,16 @@ class SegmentSection:
         self.parameters_changed()
 
     def offer_models(self, names: list[str]) -> None:
-        """Show the models there are."""
-        self._models = list(names)
+        """Show the models there are: first whichever is in use, then each by its name."""
+        self._models = [LIVE_MODEL, *names]
         self._panel.ui.modelSelector.clear()
-        self._panel.ui.modelSelector.addItems(self._models)
+        in_use = str(_("In use: {name}")).format(name=live_name() or _("unknown"))
+        self._panel.ui.modelSelector.addItems([in_use, *names])
+
+    def models_changed(self, names: list[str]) -> None:
+        """Another model is in use, or there are others."""
+        self.offer_models(names)
+        self.parameters_changed()
 
     def parameters_changed(self) -> None:
         """Show the model and the device of the parameter node, also ones that are not here."""
@@ -179,6 +185,7 @@ class SegmentSection:
         before = panel.segmentation
         panel.parameters.segmentation = node
         self._undo = (node, backup, before, labelmap_fingerprint(node, HEAD.segment_id))
+        panel.tell("segmented", node, result.mask.voxels)
         want_layer(node, panel.parameters.layerThickness)
         panel.tell("follow_up")  # makes it
         seconds = time.monotonic() - self._started
@@ -201,6 +208,7 @@ class SegmentSection:
             if not ask(question):
                 return
         self._undo = None
+        panel.tell("run_undone")
         if there is not None:
             if backup is None:
                 node.GetScene().RemoveNode(node)

@@ -20,6 +20,7 @@ from .tasks_mask import mend
 from .tasks_mesh import export, layer, outline, remesh
 from .tasks_privacy import deface, deidentify
 from .tasks_server import ask as ask_server
+from .tasks_training import add_case, back, begin_training, case_scan, cases, decide, learn, rank
 
 #: A head is 140 to 170 mm wide with its ears.
 _SMALL_FIELD_MM = 150.0
@@ -137,4 +138,12 @@ TASKS: dict[str, TaskFunction] = {
     "mend": mend,
     "deface": deface,
     "deidentify": deidentify,
+    "cases": cases,
+    "add_case": add_case,
+    "case_scan": case_scan,
+    "begin_training": begin_training,
+    "learn": learn,
+    "decide": decide,
+    "back": back,
+    "rank": rank,
 }

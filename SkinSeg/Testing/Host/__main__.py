@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 THEMES = ("light", "dark")
-_LIMIT_S = 120.0
+_LIMIT_S = 600.0
 
 
 class Stage:
@@ -94,6 +94,42 @@ class Stage:
         self.panel._parameterNode.inputVolume.GetImageData().GetPointData().GetScalars().Fill(-1000)
         self.ui.segmentButton.click()
         self.wait(lambda: not self.panel.panel.is_busy)
+
+    def show_learning(self) -> None:
+        """After a training of seconds, which teaches nothing, and its comparison."""
+        from dataclasses import replace
+        from pathlib import Path
+
+        from SkinSegLib.training.dataset import CaseFolder
+        from SkinSegLib.training.dataset.intake import prepare
+        from SkinSegLib.training.phantom import PhantomSpec, make_phantom
+
+        from .application import FileDialog
+
+        os.environ["SKINSEG_MODELS"] = str(Path(self._folder.name) / "models")
+        self.panel.panel.restart_worker()
+        spec = PhantomSpec(seed=7)
+        coarse = tuple(n // 2 for n in spec.shape)
+        test = make_phantom(replace(spec, shape=coarse, spacing_mm=(2.0, 2.0, 2.0)))
+        folder = Path(self._folder.name) / "Corrected heads"
+        cases = CaseFolder.create(folder)
+        taken = prepare(test.volume, test.truth, "MADE7", "test")
+        cases.add(taken.record, taken.volume, taken.mask)
+        self.show_findings()
+        for name in ("scan", "review", "export"):
+            getattr(self.ui, f"{name}CollapsibleButton").collapsed = True
+        self.ui.learnCollapsibleButton.collapsed = False
+        FileDialog.answers += [str(folder)]
+        self.ui.caseFolderButton.click()
+        learning, training = self.panel.panel.sections[7], self.panel.panel.sections[9]
+        self.wait(lambda: learning.state is not None)
+        self.ui.labellerEdit.text = "M. Curie"
+        self.ui.addCaseButton.click()
+        self.wait(lambda: "Added as" in self.ui.learnLabel.text and not learning.running)
+        training.options = {"steps": 3, "workers": 0, "made": 0, "validation_scenes": 1}
+        training.made = training.nice = 0
+        self.ui.trainButton.click()
+        self.wait(lambda: "is trained" in self.ui.learnLabel.text and not learning.running)
 
     def show_advanced(self) -> None:
         self.show_findings()

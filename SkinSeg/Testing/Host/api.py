@@ -20,6 +20,7 @@ _ALIASES = {"name"}
 _PLAIN = {
     *("qt.QObject", "qt.QSettings", "qt.QFile", "qt.QUiLoader", "qt.QIcon", "qt.QProcess"),
     *("qt.QTimer", "qt.QByteArray", "qt.QUrl", "qt.QDesktopServices", "slicer.app"),
+    "qt.QPixmap",
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -29,6 +30,7 @@ __all__ = [
     "during",
     "empty_scene",
     "host",
+    "one_process",
     "panel",
     "pump",
     "segmentations",
@@ -41,18 +43,17 @@ __all__ = [
 _LIMIT_S = 90.0
 
 
-@pytest.fixture(scope="module")
-def host():
-    """The module, with one worker process for all panels of a test file: each takes seconds."""
-    started = Host.start()
-    from SkinSegLib.widgets import panel as panel_code
+@contextmanager
+def one_process(code):
+    """One process for all the PanelWorkers that a module of the panel makes."""
     from SkinSegLib.worker.runner import Runner
 
     kept = []
+    original = code.PanelWorker
 
-    class KeptWorker(panel_code.PanelWorker):
-        def __init__(self):
-            super().__init__()
+    class KeptWorker(original):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
             if kept:
                 self.worker = kept[0]
                 self.runner = Runner(self.worker, self._later)
@@ -65,12 +66,23 @@ def host():
             if self.worker.is_busy:
                 self.worker.close()
 
-    original = panel_code.PanelWorker
-    panel_code.PanelWorker = KeptWorker
-    yield started
-    panel_code.PanelWorker = original
-    for worker in kept:
-        worker.close()
+    code.PanelWorker = KeptWorker
+    try:
+        yield
+    finally:
+        code.PanelWorker = original
+        for worker in kept:
+            worker.close()
+
+
+@pytest.fixture(scope="module")
+def host():
+    """The module, with one worker process for all panels of a test file: each takes seconds."""
+    started = Host.start()
+    from SkinSegLib.widgets import panel as panel_code
+
+    with one_process(panel_code):
+        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "privacy": _HANDED_OVER_TO,
     "training": _HANDED_OVER_TO | {"privacy"},
     "batch": _HANDED_OVER_TO | {"job", "report"},
-    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "web"},
+    "worker": _HANDED_OVER_TO | {"pipeline", "privacy", "training", "web"},
     "web": {"core", "scan", "segmentation", "privacy"},
     "mrml": _HANDED_OVER_TO | {"pipeline", "privacy", "worker"},
     "widgets": {"core", "mrml", "worker"},

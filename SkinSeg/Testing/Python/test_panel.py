@@ -577,7 +577,8 @@ def test_devices_and_models_are_what_there_is(panel):
     ui = panel.ui
     assert ui.deviceSelector.count >= 2
     assert ui.deviceSelector.currentText == "Automatic"
-    assert ui.modelSelector.currentText == "skin-ct-head"
+    # A model that goes live must be taken without a choice: the default names none.
+    assert ui.modelSelector.currentText == "In use: skin-ct-head"
     assert not ui.removeModelButton.enabled
     assert "came with SkinSeg" in ui.removeModelButton.toolTip
 

@@ -158,4 +158,4 @@ def test_requirements_file_and_code_name_the_same(host):
 
     text = (Path(host.code.__file__).parent / "Resources/requirements.txt").read_text()
     lines = {line.split("#")[0].strip() for line in text.splitlines()} - {""}
-    assert lines == {pip for _name, pip, _size in (*packages.NETWORK, *packages.SURFACE)}
+    assert lines == {pip for _name, pip, _size in packages.ALL}

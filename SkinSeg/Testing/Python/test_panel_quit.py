@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from command import LIBRARY
 from mrml_makers import small_scan, volume_node
-from panel_makers import empty_scene, pump
+from panel_makers import FileDialog, empty_scene, pump
 from SkinSegLib import mrml
 from test_worker import gone
 
@@ -67,14 +67,19 @@ def test_a_killed_application_leaves_neither_process_nor_scan(how):
     assert not Path(folder).exists()
 
 
-def test_quitting_and_reloading_end_the_worker(host, empty_scene):
+def test_quitting_and_reloading_end_the_workers(host, empty_scene, tmp_path):
     slicer = mrml.ensure_host()
     panel = host.open_panel()
     worker = panel.panel.work.worker
     pump(lambda: worker.is_ready)
-    pid = worker.pid
+    FileDialog.answers.append(str(tmp_path))
+    panel.ui.learnCollapsibleButton.collapsed = False
+    panel.ui.caseFolderButton.click()
+    second = panel.panel.sections[7].work.worker
+    pump(lambda: second.is_ready)
+    pids = worker.pid, second.pid
     slicer.app.emit_now("aboutToQuit()")
-    assert gone(pid)
+    assert all(gone(pid) for pid in pids)
     host.close_panel()
     assert slicer.app._slots.get("aboutToQuit()", []) == []
     panel = host.open_panel()

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from SkinSegLib.core import (
+    AlikeError,
     CTVolume,
     MissingPackageError,
     OutputError,
@@ -154,8 +155,8 @@ class CaseFolder:
 
         ``record``: of :mod:`.intake`; its name is ignored. A scan that waited here without a label
         is replaced by the labelled one, which keeps what was known of it. ``allow_alike``: the
-        scan only looks like one that is here.
-        Raises SkinSegError where the scan is here already, or its patient is on the other side of
+        scan only looks like one that is here. Raises AlikeError where it does and that was not
+        said; SkinSegError where the scan is here already, or its patient is on the other side of
         training and test; OutputError where it cannot be written. Then nothing is changed.
         """
         self._accepted(record, self.records(), allow_alike)  # before minutes of writing
@@ -252,7 +253,7 @@ class CaseFolder:
                 if same:
                     record = _completed(record, other)
             elif same or alike:
-                raise SkinSegError(_twice(other, record, same))
+                raise (SkinSegError if same else AlikeError)(_twice(other, record, same))
         for other in there:
             if other.patient == record.patient and {other.split, record.split} == {"train", "test"}:
                 raise SkinSegError(
