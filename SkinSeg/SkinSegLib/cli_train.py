@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--name", default="my-model", help="the model's name; default: my-model")
     parser.add_argument("--design", help="default: residual-2.5mm; with --cases, the model's own")
-    parser.add_argument("--steps", type=int, help="default: 9000; with --cases, 900")
+    parser.add_argument("--steps", type=int, help="default: 9000; with --cases, 1500")
     parser.add_argument(
         "--minutes", type=float, help="stop after that much time; with --cases, 12 if not given"
     )

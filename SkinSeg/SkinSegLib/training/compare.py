@@ -118,7 +118,8 @@ def worse_than(result: Evaluation, limits: Limits = LIMITS) -> tuple[str, ...]:
                 found.append(f"{case}: the new model gives no mask ({new.problem})")
         both = [(case, old, new) for case, old, new in cases if not (old.problem or new.problem)]
         if not both:
-            found.append(f"{name}: there is no case on which both models gave a mask")
+            if all(new.problem for _, _, new in cases):
+                found.append(f"{name}: the new model gives no mask on any case")
             continue
         less = np.array([_share(old) - _share(new) for _, old, new in both])
         more = np.array([_wrong_ml(new) - _wrong_ml(old) for _, old, new in both])

@@ -1,9 +1,9 @@
 """From a model and corrected scans to a better model of one's own.
 
-Half of the scenes that are trained on show corrected scans, mostly with their own surroundings; the
-other half are made scenes of made heads, so that nothing is forgotten (rehearsal: Robins 1995,
-Connection Science 7:123). The weights start from the model's and move little: a tenth of the
-learning rate of a training from scratch.
+Half of the scenes that are trained on show corrected scans, mostly with their own surroundings and
+in part with other heads in them (:mod:`.transplant`); the other half are made scenes of made heads,
+so that nothing is forgotten (rehearsal: Robins 1995, Connection Science 7:123). The weights start
+from the model's and move little: a quarter of the learning rate of a training from scratch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .scenes import HeadSource, Scene, gather_sources, load_sources, make_scene,
 from .scenes.sources import from_scan, made_source
 from .session import HEAD_MM, LICENCE, MODEL, draw_curves
 from .train import TrainOptions, train
+from .transplant import SURROUNDINGS, surroundings, transplanted
 
 #: Before the name of a head that is somebody's own case.
 OWN = "case/"
@@ -35,6 +36,8 @@ _CACHE, _HELD_OUT, _CASES = "heads.npz", "held-out-heads.npz", "cases.json"
 MADE_HEADS, _HELD_OUT_SEED = 8, 1000
 #: How often a corrected scan is shown with what was around it.
 _AS_IT_WAS = 0.85
+#: How often another head is laid in its place.
+_TRANSPLANTED = 0.6
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class FineTuneOptions:
     """``output``: folder for checkpoint, log and model. ``name``, ``version``: of the model.
 
     ``steps``, ``minutes``, ``device``, ``seed``, ``workers``, ``resume``: see
-    :class:`.train.TrainOptions`. ``share``: of the scenes, that show corrected scans, 0..1.
+    :class:`.train.TrainOptions`. ``batch``: scenes a step; with one the weights move twice as often
+    in the same time. ``share``: of the scenes, that show corrected scans, 0..1.
     ``data``: folder of $SKINSEG_DATA whose scans are rehearsed too, None for made heads only.
     ``made``: made heads to rehearse on; a fourth as many besides are to validate on.
     ``validation_scenes``: that say which of the weights are the best.
@@ -51,14 +55,15 @@ class FineTuneOptions:
     output: Path
     name: str = "my-model"
     version: str = "1"
-    steps: int = 900
+    steps: int = 1500
     minutes: float | None = 12.0
     device: str = "cpu"
     seed: int = 0
     workers: int = 1
     resume: bool = False
     share: float = 0.5
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
+    batch: int = 1
     data: Path | None = None
     made: int = MADE_HEADS
     validation_scenes: int = 16
@@ -75,6 +80,7 @@ class FineTuneOptions:
             self.seed,
             self.workers,
             self.resume,
+            batch=self.batch,
             learning_rate=self.learning_rate,
             validate_every=every,
             patience=8,
@@ -155,10 +161,16 @@ def mixed_scene(
     size_mm: float,
     share: float = 0.5,
 ) -> Scene:
-    """The scene of a seed: ``share`` of them of one's own cases, the rest made ones."""
-    own = [source for source in sources if source.name.startswith(OWN)]
-    others = [source for source in sources if not source.name.startswith(OWN)]
-    if own and (not others or np.random.default_rng([seed, 40]).random() < share):
+    """The scene of a seed: ``share`` of them of one's own cases, in more than half of these with
+    another head, the rest made ones."""
+    kinds = {kind: [s for s in sources if s.name.startswith(kind)] for kind in (OWN, SURROUNDINGS)}
+    own, places = kinds.values()
+    others = [s for s in sources if not s.name.startswith((OWN, SURROUNDINGS))]
+    rng = np.random.default_rng([seed, 40])
+    if own and (not others or rng.random() < share):
+        if places and others and rng.random() < _TRANSPLANTED:
+            place, head = places[rng.integers(len(places))], others[rng.integers(len(others))]
+            own = [transplanted(place, head, rng)]
         return make_scene(own, seed, shape, size_mm, odd=0.3, own=_AS_IT_WAS)
     return make_scene(others, seed, shape, size_mm)
 
@@ -188,7 +200,8 @@ def _heads(
             own.append(own_head(cases, record))
             progress.update(0.5 * len(own) / len(chosen))
         heads, held_out = _rehearsal(options, progress)
-    for path, sources in ((files[0], heads + own), (files[1], held_out + own)):
+    places = [surroundings(source) for source in own]
+    for path, sources in ((files[0], heads + own + places), (files[1], held_out + own + places)):
         with replacing(path) as temporary:
             save_sources(sources, temporary)
     names = tuple(record.name for record in chosen)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from SkinSegLib.core import Progress, SkinSegError, replacing
+from SkinSegLib.core import Cancelled, Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
 from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
@@ -93,7 +93,7 @@ def train(
     ``options.output`` also holds ``log.csv`` (step, loss, validation Dice, learning rate,
     seconds) and ``recipe.json``. Progress stage: Train. The learning rate follows one cosine over
     ``steps``, or over ``minutes`` where given. Raises SkinSegError where a checkpoint does not fit
-    the options, Cancelled with the last checkpoint in place.
+    the options, Cancelled with a checkpoint of the last step in place.
     """
     import torch
 
@@ -132,7 +132,12 @@ def train(
                 done = max(done, state.seconds / (60 * options.minutes))
             if done >= 1 or state.step - state.best_step > patience:
                 break
-            progress.update(done)
+            try:
+                progress.update(done)
+            except Cancelled:
+                if losses:
+                    _keep(options, start, network, optimiser, state)
+                raise
             rate = _set_rate(optimiser, options, state.step, done)
             losses.append(_step(network, optimiser, [part.to(device) for part in batch]))
             state.step += 1

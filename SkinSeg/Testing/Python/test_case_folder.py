@@ -18,6 +18,7 @@ from command import LIBRARY
 from privacy_makers import with_text
 from pydicom.dataset import Dataset
 from SkinSegLib.core import (
+    AlikeError,
     CTVolume,
     GeometryError,
     OutputError,
@@ -123,6 +124,17 @@ def test_a_scan_that_waits_takes_its_label_and_keeps_what_was_known(cases):
     assert [r.name for r in cases.records()] == ["head_0002"]
     assert (record.patient, record.scanner.maker, record.sex) == ("WAITING1", "ACME", "F")
     assert files_of(cases) == ["imagesTs/head_0002.nii.gz", "labelsTs/head_0002.nii.gz"]
+
+
+def test_a_scan_that_waits_is_not_thrown_away_for_one_that_is_only_like_it(cases):
+    volume, mask = made_case(1)
+    waiting = prepare(volume, None, "WAITING1", "unlabelled")
+    cases.add(waiting.record, waiting.volume, None)
+    part = prepare(replace(volume, voxels=volume.voxels[6:]), mask[6:], "OTHER")
+    with pytest.raises(AlikeError, match="head_0001"):
+        cases.add(part.record, part.volume, part.mask)
+    cases.add(part.record, part.volume, part.mask, allow_alike=True)
+    assert [r.split for r in cases.records()] == ["unlabelled", "train"]
 
 
 def test_numbers_are_not_given_twice(cases):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import tuning_makers
 from case_makers import add_case, made_case
 from command import LIBRARY
@@ -101,20 +102,27 @@ def test_test_cases_are_never_read(cases, start, tmp_path, monkeypatch):
 
 
 def test_cancelled_and_resumed_it_ends_as_if_nothing_had_been(cases, start, tmp_path):
-    whole = tune(tmp_path / "a", cases.folder, start.folder, 6)
+    whole = tune(tmp_path / "a", cases.folder, start.folder, 12)
 
     class Stop(Progress):
+        steps = 0
+
         def update(self, fraction: float) -> None:
             super().update(fraction)
-            if (tmp_path / "b" / "checkpoint.pt").is_file():
+            self.steps += self._name == "Train"
+            if self.steps > 4:  # the first is that of the stage
                 raise Cancelled("enough")
 
-    options = FineTuneOptions(tmp_path / "b", "mine", steps=6, minutes=None, workers=0)
+    options = FineTuneOptions(tmp_path / "b", "mine", steps=12, minutes=None, workers=0)
     stop = Stop()
     stop.part = lambda *a: stop  # type: ignore[method-assign,assignment]
     with pytest.raises(Cancelled):
         fine_tune(cases, start, options, stop)
     assert can_resume(tmp_path / "b")
+    kept = torch.load(tmp_path / "b" / "checkpoint.pt", weights_only=True)
+    logged = list(csv.DictReader((tmp_path / "b" / "log.csv").open(encoding="utf-8")))
+    # Not only that of the last validation.
+    assert (kept["state"]["step"], int(logged[-1]["step"])) == (3, 2)
     resumed = fine_tune(cases, start, replace(options, resume=True))
     for name, values in weights_of(whole.bundle).items():
         np.testing.assert_array_equal(weights_of(resumed.bundle)[name], values)
@@ -188,6 +196,8 @@ def row_of(engine: str, shift: float, case: str = "head_0001", problem: str = ""
         ([row_of(OLD, 3.0), row_of(NEW, 0.0)], []),
         ([row_of(OLD, 0.0), row_of(NEW, 3.0)], ["within 1 mm", "mL more wrong"]),
         ([row_of(OLD, 0.0), row_of(NEW, 0.0, problem="no memory")], ["no mask"]),
+        ([row_of(OLD, 0.0, problem="died"), row_of(NEW, 0.0, problem="died")], ["no mask on any"]),
+        ([row_of(OLD, 0.0, problem="died"), row_of(NEW, 0.0)], []),
         (
             # Better on average, but one patient pays for it.
             [
@@ -199,7 +209,15 @@ def row_of(engine: str, shift: float, case: str = "head_0001", problem: str = ""
             ["head_9"],
         ),
     ],
-    ids=["same", "better", "worse", "no mask", "worse on one"],
+    ids=[
+        "same",
+        "better",
+        "worse",
+        "no mask",
+        "no masks at all",
+        "only the new one works",
+        "worse on one",
+    ],
 )
 def test_what_counts_as_worse(rows, words):
     reasons = worse_than(Evaluation(tuple(rows), ()))

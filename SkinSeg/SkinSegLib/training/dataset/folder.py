@@ -248,10 +248,9 @@ class CaseFolder:
         for other in there:
             same = other.image_sha256 == record.image_sha256
             alike = not allow_alike and likeness(other.sketch, record.sketch) >= SAME_SCAN
-            if (same or alike) and record.labelled and not other.labelled:
+            if same and record.labelled and not other.labelled:
                 waiting.append(other)
-                if same:
-                    record = _completed(record, other)
+                record = _completed(record, other)
             elif same or alike:
                 raise (SkinSegError if same else AlikeError)(_twice(other, record, same))
         for other in there:
