@@ -188,10 +188,12 @@ def _heads(
 ) -> tuple[list[HeadSource], list[HeadSource], tuple[str, ...]]:
     """Heads to train and to validate on, and the names of the cases; those of an earlier start."""
     files = [options.output / name for name in (_CACHE, _HELD_OUT, _CASES)]
-    if options.resume and all(file.is_file() for file in files):
-        names = tuple(json.loads(files[2].read_text(encoding="utf-8")))
-        return load_sources(files[0]), load_sources(files[1]), names
+    there = all(file.is_file() for file in files)
+    names = tuple(json.loads(files[2].read_text(encoding="utf-8"))) if there else ()
     chosen = [record for record in cases.records() if record.split == "train"]
+    # A number is never given twice, so the same names are the same cases.
+    if there and (options.resume or names == tuple(record.name for record in chosen)):
+        return load_sources(files[0]), load_sources(files[1]), names
     if not chosen:
         raise SkinSegError("The data set has no cases for training. Add some first.")
     own: list[HeadSource] = []
