@@ -136,8 +136,10 @@ def main() -> None:
         Engine(name, partial(by_segment, options=replace(segmenting, model=model)))
         for name, model in (("old", old.name), ("new", str(new)))
     ]
-    rows = [r for r in evaluate(sets, engines, done=_say).rows if r.reference == "first"]
-    _sum_up(rows)
+    result = evaluate(sets, engines, done=_say)
+    for warning in result.warnings:
+        print(f"Warning: {warning}")
+    _sum_up([row for row in result.rows if row.reference == "first"])
 
 
 def _say(row: Row) -> None:
