@@ -33,10 +33,10 @@ class FederatedPlan:
     local_steps: int = 20
     min_sites: int = 2
     wait_minutes: float = 60.0
-    share: float = 0.5
-    learning_rate: float = 3e-4
+    share: float = 0.6
+    learning_rate: float = 1.5e-3
     seed: int = 0
-    batch: int | None = None
+    batch: int | None = 1
 
     def __post_init__(self) -> None:
         self.training(Path(), 0)

@@ -18,6 +18,7 @@ from ..finetune import MADE_HEADS, OWN
 from ..scenes import HeadSource
 from ..scenes.sources import made_source
 from ..session import HEAD_MM, MODEL
+from ..transplant import SURROUNDINGS
 from .compare import COMPARISON, compare, test_cases
 from .job import export_job, require_flare
 from .plan import FederatedPlan
@@ -28,6 +29,9 @@ from .weights import read_weights, weights_of
 
 POOLED = "pooled"
 _PLAN, _PREPARED, _ALONE = "plan.json", "heads", "alone"
+
+#: What comes of the cases of a site: heads, and what was around them.
+_OF_CASES = (OWN, SURROUNDINGS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def simulate(
         _federate(sites, start, plan, output, name, version, progress.part(0.1, 0.3))
     federated = load_bundle(output / MODEL)
     trained = {}
-    together = [head for part in heads.values() for head in part if head.name.startswith(OWN)]
+    together = [head for part in heads.values() for head in part if head.name.startswith(_OF_CASES)]
     everyone = {**heads, POOLED: together + _made(next(iter(heads.values())))}
     for n, (who, part) in enumerate(everyone.items()):
         folder = output / _ALONE / who
@@ -143,7 +147,7 @@ def _heads(
 
 
 def _made(heads: list[HeadSource]) -> list[HeadSource]:
-    return [head for head in heads if not head.name.startswith(OWN)]
+    return [head for head in heads if not head.name.startswith(_OF_CASES)]
 
 
 def _federate(

@@ -22,6 +22,7 @@ from ..scenes import HeadSource, load_sources, save_sources
 from ..scenes.sources import made_source
 from ..session import HEAD_MM
 from ..train import make_optimiser, run_steps
+from ..transplant import surroundings
 from .plan import FederatedPlan
 from .weights import Weights, checked, put_weights, read_weights, weights_of, write_weights
 
@@ -97,10 +98,11 @@ def site_heads(
         for record in chosen:
             heads.append(own_head(cases, record))
             progress.update(len(heads) / total)
+        heads += [surroundings(head) for head in heads]
         if made is None:
             for seed in range(MADE_HEADS):
                 heads.append(made_source(seed, HEAD_MM))
-                progress.update(len(heads) / total)
+                progress.update((len(chosen) + seed + 1) / total)
         else:
             heads += made
     with replacing(kept) as temporary:
