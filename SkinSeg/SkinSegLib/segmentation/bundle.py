@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ LICENCE, CARD = "LICENSE", "docs/README.md"
 #: Every file of a model.
 FILES = (METADATA, INFERENCE, WEIGHTS, LICENCE, CARD)
 _CELL_MM = (0.5, 10.0)
+#: Of name and version, which are shown on screens and written into reports.
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,11 @@ def load_bundle(folder: Path) -> Bundle:
             f"The description of the model in {folder} is incomplete. Install the model again."
         ) from error
     low, high = _CELL_MM
+    if not all(text.isprintable() and len(text) <= _LONGEST for text in bundle.identity.values()):
+        raise ModelError(
+            f"The description of the model in {folder} has an unusable name or version. "
+            "Choose another model."
+        )
     if not (low <= bundle.cell_mm <= high and 0 < bundle.threshold < 1):
         raise ModelError(
             f"The description of the model {bundle.name} has values out of range. "
@@ -153,7 +161,7 @@ def write_bundle(
     if folder.exists():
         raise OutputError(f"{folder} exists already. Choose another name for the model.")
     arguments = check_arguments(network, arguments)
-    draft = folder.with_name(f".{folder.name}.part")
+    draft = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         for part in ("configs", "models", "docs"):
             (draft / part).mkdir(parents=True, exist_ok=True)
