@@ -26,7 +26,8 @@ class Replacements:
     """Files written under temporary names, to take their own names together."""
 
     def __init__(self) -> None:
-        self._ready: list[tuple[Path, Path, int]] = []
+        # Temporary name, own name, permissions for a new file: None to stay for the owner alone.
+        self._ready: list[tuple[Path, Path, int | None]] = []
 
     @contextmanager
     def add(self, target: Path | str, private: bool = False) -> Iterator[Path]:
@@ -53,7 +54,7 @@ class Replacements:
             if not temporary.is_file() or not temporary.stat().st_size:
                 raise OutputError(f"{path.name} was not written. Check the folder's permissions.")
             _permit(temporary, _OWNER)  # a writer may have made it anew
-            self._ready.append((temporary, path, _OWNER if private else usual))
+            self._ready.append((temporary, path, None if private else usual))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -75,7 +76,8 @@ class Replacements:
             try:
                 for temporary, target, mode in self._ready:
                     try:
-                        _permit(temporary, mode if mode == _OWNER else _mode_of(target, mode))
+                        if mode is not None:
+                            _permit(temporary, _mode_of(target, mode))
                         replaced.append((target, _set_aside(target)))
                         os.replace(temporary, target)
                     except OSError as error:

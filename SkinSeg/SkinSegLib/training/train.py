@@ -346,6 +346,8 @@ def _restore(
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> _State:
+    import pickle
+
     import torch
 
     path = options.output / _CHECKPOINT
@@ -353,7 +355,13 @@ def _restore(
         raise SkinSegError(
             f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
         )
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise SkinSegError(
+            f"{_CHECKPOINT} in {options.output} holds no plain numbers and was not read. "
+            "Train without --resume, in another folder."
+        ) from error
     for name, value in _fixed(options, start).items():
         if kept.get(name, "") != value:
             raise SkinSegError(
