@@ -21,6 +21,7 @@ from ..core import ModelError, OutputError
 from .architectures import build, check_arguments, multiple_of
 from .level import AIR_HU, TISSUE_HU
 from .network_grid import GREY_RANGE
+from .plain_weights import load_plain
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +64,7 @@ class Bundle:
         """The network with its weights, ready to compute on ``device``.
 
         Raises ModelError if the weights are missing, altered, no plain numbers, or of
-        another network.
+        another network; MissingPackageError where PyTorch is too old to read a stranger's safely.
         """
         import pickle
 
@@ -78,7 +79,7 @@ class Bundle:
             )
         network = build(self.network, self.arguments)
         try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = load_plain(path)
             network.load_state_dict(weights)
         except (pickle.UnpicklingError, EOFError) as error:
             raise ModelError(

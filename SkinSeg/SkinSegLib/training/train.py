@@ -16,6 +16,7 @@ from SkinSegLib.core import Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
 from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
+from SkinSegLib.segmentation.plain_weights import load_plain
 
 from .designs import DESIGNS, Design
 from .loader import SceneMaker, scene_loader, validation_scenes
@@ -348,15 +349,13 @@ def _restore(
 ) -> _State:
     import pickle
 
-    import torch
-
     path = options.output / _CHECKPOINT
     if not path.is_file():
         raise SkinSegError(
             f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
         )
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
+        kept = load_plain(path)
     except (pickle.UnpicklingError, EOFError) as error:
         raise SkinSegError(
             f"{_CHECKPOINT} in {options.output} holds no plain numbers and was not read. "

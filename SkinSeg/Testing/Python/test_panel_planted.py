@@ -1,4 +1,4 @@
-"""The panel with a scan full of planted names: its log, what it exports, and what is left behind."""
+"""The panel with a scan full of planted names: its log, its exports, and what is left behind."""
 
 # Fixtures are imported, and are arguments of the same name.
 # ruff: noqa: F401, F811

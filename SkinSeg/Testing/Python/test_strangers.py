@@ -15,11 +15,19 @@ import numpy as np
 import pytest
 from batch_makers import planned, write_archive
 from case_makers import add_case
+from command import LIBRARY
 from model_makers import write_model
 from SkinSegLib import cli
 from SkinSegLib.batch import Ledger, locked
 from SkinSegLib.batch.record import CaseResult, Status, found, put
-from SkinSegLib.core import ModelError, OutputError, ScanReadError, ServerError, SkinSegError
+from SkinSegLib.core import (
+    MissingPackageError,
+    ModelError,
+    OutputError,
+    ScanReadError,
+    ServerError,
+    SkinSegError,
+)
 from SkinSegLib.scan import read
 from SkinSegLib.scan.masks import read_mask
 from SkinSegLib.segmentation import live, models
@@ -373,6 +381,32 @@ def test_an_endless_note_of_the_live_model_is_not_read(own: Path) -> None:
     (own / live._FILE).symlink_to("/dev/zero")
     with pytest.raises(ModelError, match="damaged"):
         live.live_model()
+
+
+@pytest.mark.parametrize("version", ["2.5.1", "2.9.1+cpu", "1.13.0", "odd"])
+def test_an_old_pytorch_reads_no_strangers_weights(
+    own: Path, tmp_path: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those can run code in spite of weights_only: CVE-2025-32434, CVE-2026-24747."""
+    import torch
+
+    theirs = write_model(tmp_path / "theirs", tmp_path)
+    monkeypatch.setattr(torch, "__version__", version)
+    for attempt in (theirs.load_network, lambda: models.add_model(theirs.folder)):
+        with pytest.raises(MissingPackageError, match=r"Update it to 2\.10"):
+            attempt()
+    assert list(own.iterdir()) == []
+    models.find_model("skin-ct-head").load_network()  # it came with us
+
+
+def test_files_of_weights_are_read_in_one_place_only() -> None:
+    found = {
+        path.name
+        for path in (LIBRARY / "SkinSegLib").rglob("*.py")
+        for word in ("torch.load(", "pickle.load", "joblib", "yaml.load", "allow_pickle=True")
+        if word in path.read_text(encoding="utf-8")
+    }
+    assert found == {"plain_weights.py"}
 
 
 # Trainings and jobs
