@@ -17,6 +17,10 @@ PRIVATE = ".skinseg-batch"
 _LEDGER, _LOCK, _RUN, _GOES_ON = "ledger.json", "lock", "run-", "goes-on"
 
 
+#: What a file that is no ledger makes of itself when it is read.
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
 class Ledger:
     """Which number each scan has in an output folder.
 
@@ -34,12 +38,17 @@ class Ledger:
         Raises OutputError if something else is in there, or the ledger is damaged.
         """
         path = output / PRIVATE / _LEDGER
+        _require_own(output)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(str(content["key"]), {str(k): int(n) for k, n in content["cases"].items()})
+            numbers = {str(k): int(n) for k, n in content["cases"].items()}
+            if min(numbers.values(), default=1) < 1 or len({*numbers.values()}) < len(numbers):
+                raise ValueError("two scans would be one case")
+            bytes.fromhex(content["key"])
+            return cls(str(content["key"]), numbers)
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*_DAMAGE, OSError) as error:
             raise OutputError(
                 f"{path} is damaged or cannot be read. Restore it from a backup, or choose a new "
                 "output folder."
@@ -65,8 +74,7 @@ class Ledger:
     def save(self, output: Path) -> None:
         """Write it, for its owner alone to read. Raises OutputError."""
         content = {"key": self._key, "cases": self._numbers}
-        with replacing(output / PRIVATE / _LEDGER) as temporary:
-            temporary.touch(mode=0o600)
+        with replacing(output / PRIVATE / _LEDGER, private=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
     def _hash(self, text: str) -> str:
@@ -94,6 +102,7 @@ def locked(output: Path) -> Iterator[None]:
         raise MissingPackageError(
             "A batch needs filelock. Install it with pip install 'skinseg[batch]'."
         ) from error
+    _require_own(output)
     try:
         (output / PRIVATE).mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = FileLock(output / PRIVATE / _LOCK, timeout=0)
@@ -110,6 +119,15 @@ def locked(output: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _require_own(output: Path) -> None:
+    """A batch from elsewhere could have another folder written to, and cleared, by a link."""
+    for path in (output / PRIVATE, output / PRIVATE / _LEDGER):
+        if path.is_symlink():
+            raise OutputError(
+                f"{path.name} in {output} is a link. Choose a new output folder, or remove it."
+            )
 
 
 def begin_run(output: Path) -> Path:

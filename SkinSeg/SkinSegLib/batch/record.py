@@ -86,9 +86,19 @@ def found(folder: Path) -> CaseResult | None:
     try:
         content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         content.pop("notice", None)
-        return CaseResult(**{**content, "status": Status(content["status"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        result = CaseResult(**{**content, "status": Status(content["status"])})
+        return result if result.case == folder.name and _plain(result, folder) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # then it is not done
+
+
+def _plain(result: CaseResult, folder: Path) -> bool:
+    """Whether the files that a record names are plain ones of its folder: it may be a stranger's,
+    and name any file of this computer, or one without an end."""
+    return not folder.is_symlink() and all(
+        Path(name).name == name and (folder / name).is_file() and not (folder / name).is_symlink()
+        for name in result.files
+    )
 
 
 def intact(result: CaseResult, folder: Path) -> bool:

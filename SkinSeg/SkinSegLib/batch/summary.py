@@ -56,15 +56,16 @@ def write_map(archive: Archive, plan: Plan, path: Path) -> None:
     Columns: case; path below the archive (of DICOM, of the folder or file that holds the series);
     UID of the series. Raises OutputError.
     """
-    with replacing(path) as temporary:
-        temporary.touch(mode=0o600)
-        with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(("case", "source", "series"))
-            for name, scan in zip(plan.names, archive.scans, strict=True):
-                place = scan.files[0] if len(scan.files) == 1 else scan.files[0].parent
-                source = place.relative_to(archive.root).as_posix()
-                writer.writerow((name, source, scan.series))
+    with (
+        replacing(path, private=True) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(("case", "source", "series"))
+        for name, scan in zip(plan.names, archive.scans, strict=True):
+            place = scan.files[0] if len(scan.files) == 1 else scan.files[0].parent
+            source = place.relative_to(archive.root).as_posix()
+            writer.writerow((name, source, scan.series))
 
 
 def _as_dict(result: CaseResult) -> dict[str, Any]:

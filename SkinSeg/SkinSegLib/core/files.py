@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from types import FrameType
 from .errors import OutputError
 
 _PREFIX = ".skinseg-"
+#: To be read and written by the owner alone: a scan is a picture of a face.
+_OWNER = 0o600
 _TEMPORARY = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{12}-")
 
 
@@ -23,14 +26,18 @@ class Replacements:
     """Files written under temporary names, to take their own names together."""
 
     def __init__(self) -> None:
-        self._ready: list[tuple[Path, Path]] = []
+        # Temporary name, own name, permissions for a new file: None to stay for the owner alone.
+        self._ready: list[tuple[Path, Path, int | None]] = []
 
     @contextmanager
-    def add(self, target: Path | str) -> Iterator[Path]:
-        """Yield a temporary name beside ``target``; when the block ends well, it is to replace it.
+    def add(self, target: Path | str, private: bool = False) -> Iterator[Path]:
+        """Yield an empty temporary file beside ``target``, which it is to replace when the block
+        ends well.
 
-        The temporary name keeps the target's whole suffix (``.seg.nrrd``), since writers choose the
-        format by it. Raises OutputError if the folder is missing or not writable, the disk is full
+        Its name keeps the target's whole suffix (``.seg.nrrd``), since writers choose the format by
+        it. It is for its owner alone; once it takes its name it gets the permissions of the file
+        that it replaces or, where there was none, the usual ones. ``private``: it stays for its
+        owner alone. Raises OutputError if the folder is missing or not writable, the disk is full
         or nothing was written; then, as with any other error, the temporary file is removed.
         """
         path = Path(target)
@@ -38,14 +45,16 @@ class Replacements:
         temporary = _beside(path, path.name)
         try:
             try:
+                usual = _begin(temporary)
                 yield temporary
             except OSError as error:
                 raise _cannot_write(path, error) from error
             except OutputError as error:  # a writer knows the file by its temporary name
                 raise OutputError(_TEMPORARY.sub("", str(error))) from error
-            if not temporary.is_file():
+            if not temporary.is_file() or not temporary.stat().st_size:
                 raise OutputError(f"{path.name} was not written. Check the folder's permissions.")
-            self._ready.append((temporary, path))
+            _permit(temporary, _OWNER)  # a writer may have made it anew
+            self._ready.append((temporary, path, None if private else usual))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -53,7 +62,8 @@ class Replacements:
     def rename(self, target: Path, new: Path) -> None:
         """Let the file that was to replace ``target`` replace ``new``, in the same folder."""
         self._ready = [
-            (temporary, new if path == target else path) for temporary, path in self._ready
+            (temporary, new if path == target else path, mode)
+            for temporary, path, mode in self._ready
         ]
 
     def commit(self) -> None:
@@ -64,8 +74,10 @@ class Replacements:
         replaced: list[tuple[Path, Path | None]] = []
         with _signals_held():
             try:
-                for temporary, target in self._ready:
+                for temporary, target, mode in self._ready:
                     try:
+                        if mode is not None:
+                            _permit(temporary, _mode_of(target, mode))
                         replaced.append((target, _set_aside(target)))
                         os.replace(temporary, target)
                     except OSError as error:
@@ -81,7 +93,7 @@ class Replacements:
 
     def discard(self) -> None:
         """Remove what has not taken its name."""
-        for temporary, _ in self._ready:
+        for temporary, *_ in self._ready:
             temporary.unlink(missing_ok=True)
 
 
@@ -101,12 +113,13 @@ def replacing_together() -> Iterator[Replacements]:
 
 
 @contextmanager
-def replacing(target: Path | str) -> Iterator[Path]:
+def replacing(target: Path | str, private: bool = False) -> Iterator[Path]:
     """:func:`replacing_together` for a single file: yield its temporary name.
 
-    Raises OutputError if the folder is missing or not writable, or the disk is full.
+    ``private``: what is written is for its owner alone, as keys are. Raises OutputError if the
+    folder is missing or not writable, or the disk is full.
     """
-    with replacing_together() as files, files.add(target) as temporary:
+    with replacing_together() as files, files.add(target, private) as temporary:
         yield temporary
 
 
@@ -143,6 +156,32 @@ def _require_place(path: Path) -> None:
 
 def _beside(path: Path, name: str) -> Path:
     return path.parent / f"{_PREFIX}{secrets.token_hex(6)}-{name}"
+
+
+def _begin(temporary: Path) -> int:
+    """Make the file, empty and for its owner alone; returns the permissions that the system and the
+    user's umask would have given it."""
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        usual = stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+    _permit(temporary, _OWNER)
+    return usual
+
+
+def _permit(path: Path, mode: int) -> None:
+    with suppress(OSError):  # FAT and some network disks know no permissions
+        path.chmod(mode)
+
+
+def _mode_of(target: Path, usual: int) -> int:
+    """The permissions of the plain file that is to be replaced; else the usual ones."""
+    try:
+        there = target.lstat().st_mode
+    except OSError:
+        return usual
+    return stat.S_IMODE(there) if stat.S_ISREG(there) else usual
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

@@ -303,7 +303,7 @@ def _save_image(
 
 def _keep_side(job: DefaceJob, side: SideFile, files: Replacements) -> None:
     if job.side is not None:
-        with files.add(job.side) as temporary:
+        with files.add(job.side, private=True) as temporary:
             side.save(temporary, job.passphrase)
 
 

@@ -95,8 +95,7 @@ def make_key(path: Path) -> bytes:
     if os.path.lexists(path):
         raise PrivacyError(f"{path} is there already. Use it without --new-key, or name another.")
     key = secrets.token_bytes(KEY_BYTES)
-    with replacing(path) as temporary:
-        temporary.touch(mode=0o600)
+    with replacing(path, private=True) as temporary:
         temporary.write_text(key.hex() + "\n", encoding="ascii")
     return key
 

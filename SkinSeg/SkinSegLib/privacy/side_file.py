@@ -63,7 +63,9 @@ class SideFile:
         return result
 
     def save(self, path: Path, passphrase: str) -> None:
-        """Write in place, encrypted; use it within ``Replacements.add``. Raises PrivacyError."""
+        """Write in place, encrypted; use it within ``Replacements.add(..., private=True)``.
+
+        Raises PrivacyError."""
         arrays: dict[str, Any] = {}
         facts = []
         for number, (name, piece) in enumerate(self.pieces.items()):
@@ -71,7 +73,6 @@ class SideFile:
             facts.append((name, piece.shape, piece.before, piece.after))
         buffer = io.BytesIO()
         np.savez_compressed(buffer, facts=np.frombuffer(json.dumps(facts).encode(), "u1"), **arrays)
-        path.touch(mode=0o600)
         path.write_bytes(seal(buffer.getvalue(), passphrase, _PURPOSE))
 
     @classmethod

@@ -43,8 +43,7 @@ class LinkTable:
         """Encrypt and write; what was there is replaced whole. Raises PrivacyError, OutputError."""
         content = json.dumps({"patients": self.patients, "studies": self.studies})
         sealed = seal(content.encode(), passphrase, _PURPOSE)
-        with replacing(path) as temporary:
-            temporary.touch(mode=0o600)
+        with replacing(path, private=True) as temporary:
             temporary.write_bytes(sealed)
             if temporary.read_bytes() != sealed:
                 raise PrivacyError("The table did not read back as written. Check the disk.")

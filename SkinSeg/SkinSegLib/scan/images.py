@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import LPS_RAS, CTVolume, Progress, ScanReadError
+from .detached import require_own_data
 from .grey import settle
 from .headers import check_nifti, check_nrrd, not_finite, truncated, zero_spacing
 
@@ -33,7 +34,8 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
     """One 3D greyscale volume from a NRRD, NIfTI or MetaImage file.
 
     Raises ScanReadError for a file that is damaged, truncated, has more or fewer than three
-    dimensions, colours, or a segmentation; GeometryError for unusable axes.
+    dimensions, colours, a segmentation, or voxels outside of its folder; GeometryError for unusable
+    axes.
     """
     import SimpleITK as sitk
 
@@ -44,6 +46,7 @@ def read_image(path: Path, progress: Progress | None = None) -> CTVolume:
         raise ScanReadError(f"{path} is a segmentation, not a scan. Give the scan it belongs to.")
     if path.stat().st_size == 0:
         raise ScanReadError(f"{path} is empty. Copy or download it again.")
+    require_own_data(path)
     notes: tuple[str, ...] = ()
     to_lps = None
     if SUFFIXES[suffix] == "NrrdImageIO":

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..core import LPS_RAS, CTVolume, GeometryError, ScanReadError, bounding_box
 from ..core.geometry import Matrix
+from .detached import require_own_data
 from .headers import check_nrrd
 from .images import SUFFIXES, image_suffix, index_to_lps, translated
 
@@ -38,6 +39,7 @@ def read_mask(
         )
     if not path.is_file():
         raise ScanReadError(f"There is no file {path}. Check its name.")
+    require_own_data(path)
     to_lps = check_nrrd(path)[0] if SUFFIXES[suffix] == "NrrdImageIO" else None
     reader = sitk.ImageFileReader()
     reader.SetImageIO(SUFFIXES[suffix])

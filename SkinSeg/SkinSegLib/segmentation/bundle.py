@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ..core import ModelError, OutputError
 from .architectures import build, check_arguments, multiple_of
 from .level import AIR_HU, TISSUE_HU
 from .network_grid import GREY_RANGE
+from .plain_weights import load_plain
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,8 @@ LICENCE, CARD = "LICENSE", "docs/README.md"
 #: Every file of a model.
 FILES = (METADATA, INFERENCE, WEIGHTS, LICENCE, CARD)
 _CELL_MM = (0.5, 10.0)
+#: Of name and version, which are shown on screens and written into reports.
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Bundle:
         """The network with its weights, ready to compute on ``device``.
 
         Raises ModelError if the weights are missing, altered, no plain numbers, or of
-        another network.
+        another network; MissingPackageError where PyTorch is too old to read a stranger's safely.
         """
         import pickle
 
@@ -75,7 +79,7 @@ class Bundle:
             )
         network = build(self.network, self.arguments)
         try:
-            weights = torch.load(path, map_location="cpu", weights_only=True)
+            weights = load_plain(path)
             network.load_state_dict(weights)
         except (pickle.UnpicklingError, EOFError) as error:
             raise ModelError(
@@ -122,6 +126,11 @@ def load_bundle(folder: Path) -> Bundle:
             f"The description of the model in {folder} is incomplete. Install the model again."
         ) from error
     low, high = _CELL_MM
+    if not all(text.isprintable() and len(text) <= _LONGEST for text in bundle.identity.values()):
+        raise ModelError(
+            f"The description of the model in {folder} has an unusable name or version. "
+            "Choose another model."
+        )
     if not (low <= bundle.cell_mm <= high and 0 < bundle.threshold < 1):
         raise ModelError(
             f"The description of the model {bundle.name} has values out of range. "
@@ -153,7 +162,7 @@ def write_bundle(
     if folder.exists():
         raise OutputError(f"{folder} exists already. Choose another name for the model.")
     arguments = check_arguments(network, arguments)
-    draft = folder.with_name(f".{folder.name}.part")
+    draft = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
     try:
         for part in ("configs", "models", "docs"):
             (draft / part).mkdir(parents=True, exist_ok=True)

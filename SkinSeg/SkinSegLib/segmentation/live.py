@@ -12,6 +12,8 @@ from .options import LIVE_MODEL, SHIPPED_MODEL
 _FILE = "live.json"
 #: So many earlier ones are remembered.
 _MOST = 50
+#: Of the file, in bytes: 50 names of 64 letters have room many times.
+_LARGEST = 1 << 20
 
 
 def live_model() -> str:
@@ -75,6 +77,8 @@ def _history() -> list[str]:
     """Names of the models that were live, the present one last; empty if none ever was."""
     path = _path()
     try:
+        if path.stat().st_size > _LARGEST or not path.is_file():
+            raise _damaged(path)
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return []
@@ -82,7 +86,7 @@ def _history() -> list[str]:
         raise _damaged(path) from error
     try:
         names = json.loads(text)["models"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise _damaged(path)

@@ -16,6 +16,7 @@ from SkinSegLib.core import Cancelled, Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
 from SkinSegLib.segmentation.bundle import Bundle
 from SkinSegLib.segmentation.network import threads
+from SkinSegLib.segmentation.plain_weights import load_plain
 
 from .designs import DESIGNS, Design
 from .loader import SceneMaker, scene_loader, validation_scenes
@@ -351,14 +352,20 @@ def _restore(
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> _State:
-    import torch
+    import pickle
 
     path = options.output / _CHECKPOINT
     if not path.is_file():
         raise SkinSegError(
             f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
         )
-    kept = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        kept = load_plain(path)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise SkinSegError(
+            f"{_CHECKPOINT} in {options.output} holds no plain numbers and was not read. "
+            "Train without --resume, in another folder."
+        ) from error
     for name, value in _fixed(options, start).items():
         if kept.get(name, "") != value:
             raise SkinSegError(

@@ -32,30 +32,36 @@ class Journal:
         another server's or no journal."""
         self.path = path
         self.acknowledged: dict[str, str] = {}
+        first = {"journal": _KIND, "server": _mark(url)}
         try:
-            content = path.read_bytes() if path.exists() else b""
-            whole = content[: content.rfind(b"\n") + 1]
-            if len(whole) < len(content):
-                os.truncate(path, len(whole))
+            content = _content(path)
         except OSError as error:
             raise _cannot(path, error) from error
+        # Until it is known to be a journal, nothing of it is changed: the folder that is sent may
+        # be a stranger's, and --journal may name a wrong file.
+        whole = content[: content.rfind(b"\n") + 1]
         lines = whole.decode("utf-8", errors="replace").splitlines()
-        if not lines:
-            self._write([{"journal": _KIND, "server": _mark(url)}])
-            return
         try:
-            head, *entries = map(json.loads, lines)
-            if head != {"journal": _KIND, "server": _mark(url)}:
+            head, *entries = map(json.loads, lines or [json.dumps(first)])
+            begun = bool(lines) or (json.dumps(first) + "\n").encode().startswith(content)
+            if head != first or not begun:
                 raise ServerError(
                     "The journal belongs to another server, or is none. Name another one by "
                     "--journal."
                 )
-            self.acknowledged = {entry["uid"]: entry["sha256"] for entry in entries}
-        except (ValueError, KeyError, TypeError) as error:
+            self.acknowledged = {str(entry["uid"]): str(entry["sha256"]) for entry in entries}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ServerError(
                 "The journal of the upload is damaged. Move it away and run this again: what the "
                 "server holds already is found by asking it."
             ) from error
+        try:
+            if len(whole) < len(content):
+                os.truncate(path, len(whole))
+        except OSError as error:
+            raise _cannot(path, error) from error
+        if not lines:
+            self._write([first])
 
     def add(self, acknowledged: Iterable[tuple[str, str]]) -> None:
         """Put down SOP Instance UIDs and SHA-256; on the disk when this returns."""
@@ -98,6 +104,15 @@ def opened_journal(path: Path, url: str) -> Iterator[Journal]:
         yield Journal(path, url)
     finally:
         lock.release()
+
+
+def _content(path: Path) -> bytes:
+    """Of a journal, empty if there is none. Raises ServerError for what is no plain file."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ServerError(
+            "The journal is a link, or no file at all. Remove it, or name another one by --journal."
+        )
+    return path.read_bytes() if path.exists() else b""
 
 
 def _mark(url: str) -> str:

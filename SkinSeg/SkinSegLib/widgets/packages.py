@@ -18,7 +18,7 @@ from ..core import MissingPackageError, SkinSegError
 from .parameters import SETTINGS
 
 #: Import name, what pip calls it, about how large with what it needs (MB), and what it is for.
-NETWORK = (("torch", "torch>=2.4", 900), ("monai", "monai>=1.4", 5))
+NETWORK = (("torch", "torch>=2.10", 900), ("monai", "monai>=1.4", 5))
 SURFACE = (
     ("fast_simplification", "fast-simplification>=0.1.9", 2),
     ("manifold3d", "manifold3d>=3.2", 2),

@@ -59,7 +59,7 @@ class CaseFolder:
         Raises OutputError for a folder with something else in it, or that cannot be made.
         """
         if cls.is_one(folder):
-            return cls(folder)
+            return cls(folder)._own()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise OutputError(
                 f"{folder} is not empty and holds no data set. Give a new folder's name."
@@ -92,12 +92,24 @@ class CaseFolder:
             raise SkinSegError(
                 f"{folder} holds no data set. Begin one with skinseg data add, or give its folder."
             )
-        return cls(folder)
+        return cls(folder)._own()
+
+    def _own(self) -> CaseFolder:
+        """Itself. Raises SkinSegError where a part is a link: what is written and tidied away would
+        be elsewhere."""
+        for place in sorted(self.folder.glob("*")):
+            if place.is_symlink():
+                raise SkinSegError(
+                    f"{place.name} in the data set is a link. Put the folder or file itself there, "
+                    "or remove it."
+                )
+        return self
 
     def records(self) -> list[CaseRecord]:
         """All cases, by name. Raises SkinSegError where a record is damaged, naming the case."""
         found = []
         for path in sorted((self.folder / RECORDS).glob("head_*.json")):
+            self._require_plain(path)
             try:
                 record = record_from(path.read_text(encoding="utf-8"))
             except FileNotFoundError:
@@ -110,6 +122,8 @@ class CaseFolder:
                 ) from error
             if record.name != path.stem:
                 raise SkinSegError(f"{path.name} is the record of {record.name}. Rename it.")
+            for name in (record.image, record.label if record.labelled else record.image):
+                self._require_plain(self.folder / name)
             found.append(record)
         return found
 
@@ -135,6 +149,15 @@ class CaseFolder:
         mask, matrix = read_mask(self.folder / record.label)
         self._same(record, record.label_sha256, digest(mask, matrix))
         return volume, mask
+
+    @staticmethod
+    def _require_plain(path: Path) -> None:
+        """A data set from elsewhere could name any file by a link, to have it read or replaced."""
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise SkinSegError(
+                f"{path.name} in the data set is a link, or no file at all. Put the file itself "
+                "there, or remove it."
+            )
 
     @staticmethod
     def _same(record: CaseRecord, added: str, found: str) -> None:

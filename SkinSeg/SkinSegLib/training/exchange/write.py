@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -145,16 +144,15 @@ def _write_folder(
     if not target.parent.is_dir():
         raise OutputError(f"The folder {target.parent} does not exist. Create it first.")
     try:
-        place = Path(tempfile.mkdtemp(prefix=".skinseg-", dir=target.parent))
-        try:
+        with tempfile.TemporaryDirectory(prefix=".skinseg-", dir=target.parent) as private:
+            # In a private folder, one with the permissions that new folders have for this user.
+            place = Path(private) / "label"
+            place.mkdir()
             if kind == Kind.LABELME:
                 write_labelme(place, volume, mask, name)
             else:
                 write_pictures(place, volume, mask)
-            place.chmod(0o755)
             place.replace(target)
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
     except OSError as error:
         raise OutputError(
             f"Cannot write {target} ({error.strerror or error}). Choose another output folder."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from SkinSegLib.core import Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.architectures import build
 from SkinSegLib.segmentation.network import choose_device, threads
+from SkinSegLib.segmentation.plain_weights import load_plain
 
 from ..dataset import CaseFolder
 from ..designs import DESIGNS
@@ -137,7 +138,7 @@ def train_round(
     network, optimiser, device = _begun(plan, site, weights)
     state = folder / _OPTIMISER
     if number > 0 and state.is_file():
-        optimiser.load_state_dict(torch.load(state, map_location=device, weights_only=True))
+        optimiser.load_state_dict(load_plain(state, device))
     _take(plan, site, heads, network, optimiser, device, steps, progress)
     with replacing(state) as temporary:
         torch.save(optimiser.state_dict(), temporary)
