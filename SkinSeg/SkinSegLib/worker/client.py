@@ -211,15 +211,15 @@ class Worker:
     def _handle(self, message: dict[str, Any]) -> None:
         kind, task = message["kind"], self._task
         if kind == "hello":
-            self._pid = int(message.get("pid", 0))
+            self._pid = message["pid"]
         elif kind == "progress" and task is not None:
             if task.progress is not None and self._cancelled_at is None:
-                task.progress(str(message.get("stage")), float(message.get("fraction", 0.0)))
+                task.progress(message["stage"], float(message["fraction"]))
         elif kind == "done":
             if self._cancelled_at is not None:  # it was faster than the wish
                 self._finish("cancelled", Cancelled("Cancelled by the user."))
             else:
-                self._finish("done", message.get("result", {}))
+                self._finish("done", message["result"])
         elif kind == "cancelled":
             self._finish("cancelled", Cancelled("Cancelled by the user."))
         elif kind == "failed":

@@ -13,6 +13,8 @@ from .client import Task, Worker
 from .launch import command_line
 
 _BLOCK = 1 << 16
+#: How many blocks wait for the owner at most; a child that says more has to wait itself.
+_WAITING = 64
 
 
 class SubprocessTransport:
@@ -23,7 +25,8 @@ class SubprocessTransport:
 
     def __init__(self, command: list[str] | None = None) -> None:
         self._command = command or command_line()
-        self._said: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._said: queue.Queue[tuple[str, Any]] = queue.Queue(_WAITING)
+        self._is_over = threading.Event()
         self._to_send: queue.Queue[bytes | None] = queue.Queue()
         self._child: subprocess.Popen[bytes] | None = None
         self._owner: Worker | None = None
@@ -49,6 +52,7 @@ class SubprocessTransport:
     def kill(self) -> None:
         assert self._child is not None
         self._owner = None
+        self._is_over.set()
         self._to_send.put(None)
         self._child.kill()
         self._child.wait()
@@ -59,9 +63,8 @@ class SubprocessTransport:
             first = self._said.get(timeout=wait_s)
         except queue.Empty:
             return
-        waiting = [first]
-        while not self._said.empty():
-            waiting.append(self._said.get_nowait())
+        # What is there now and no more: a child may talk faster than it is listened to.
+        waiting = [first, *(self._said.get() for _ in range(self._said.qsize()))]
         for what, value in waiting:
             if self._owner is not None:
                 getattr(self._owner, what)(value)
@@ -73,7 +76,15 @@ class SubprocessTransport:
 
     def _read(self, pipe: IO[bytes], what: str) -> None:
         while data := pipe.read1(_BLOCK):  # type: ignore[attr-defined]
-            self._said.put((what, data))
+            self._tell(what, data)
+
+    def _tell(self, what: str, value: Any) -> None:
+        while not self._is_over.is_set():
+            try:
+                self._said.put((what, value), timeout=0.2)
+            except queue.Full:
+                continue
+            return
 
     def _write(self, pipe: IO[bytes]) -> None:
         while (data := self._to_send.get()) is not None:
@@ -89,7 +100,7 @@ class SubprocessTransport:
         for reader in readers:
             reader.join()  # its last words first
         self._to_send.put(None)
-        self._said.put(("ended", code))
+        self._tell("ended", code)
 
 
 def run(

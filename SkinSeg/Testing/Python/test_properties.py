@@ -1,0 +1,265 @@
+"""What must hold for every scan and every mask: hypothesis looks for one that breaks it.
+
+``SKINSEG_EXAMPLES=200`` looks that many times as far; the default is what CI has time for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mrml_makers import small_scan
+from scipy import ndimage
+from SkinSegLib.core import CTVolume, SegmentationError, transform_points
+from SkinSegLib.segmentation import SegmentOptions, segment
+from SkinSegLib.segmentation.coarse import CoarseGrid
+from SkinSegLib.segmentation.level import find_level
+from SkinSegLib.segmentation.mending import fill_holes, keep_largest, smooth_near
+from SkinSegLib.segmentation.whiskers import without_whiskers
+
+MORE = int(os.environ.get("SKINSEG_EXAMPLES", "1"))
+
+
+def examples(count: int):
+    """``count`` in CI. The same ones every time there, so that a run can be repeated."""
+    return settings(
+        max_examples=count * MORE,
+        deadline=None,
+        derandomize=MORE == 1,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+THRESHOLD = SegmentOptions(engine="threshold")
+
+
+@cache
+def scan() -> CTVolume:
+    """A head with one ear, a little noise, and a table some way below it."""
+    small = small_scan()
+    voxels = small.voxels + np.random.default_rng(1).normal(0, 8, small.voxels.shape)
+    return replace(small, voxels=np.rint(voxels).astype(np.int16))
+
+
+@cache
+def mask() -> np.ndarray:
+    return segment(scan(), THRESHOLD).voxels
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def moved(array: np.ndarray, axes: tuple[int, ...], flip: tuple[int, ...]) -> np.ndarray:
+    return np.ascontiguousarray(np.flip(array.transpose(axes), flip))
+
+
+def moved_matrix(matrix: np.ndarray, shape, axes, flip) -> np.ndarray:
+    """So that every voxel stays where it was, in RAS mm. ``shape``: after the axes were put in
+    order."""
+    matrix = matrix.copy()
+    matrix[:3, :3] = matrix[:3, [2 - axes[2 - column] for column in range(3)]]
+    for axis in flip:
+        column = 2 - axis
+        matrix[:3, 3] += matrix[:3, column] * (shape[axis] - 1)
+        matrix[:3, column] *= -1
+    return matrix
+
+
+AXES = st.sampled_from(list(itertools.permutations(range(3))))
+FLIPS = st.sets(st.integers(0, 2)).map(lambda found: tuple(sorted(found)))
+ANGLES = st.tuples(*[st.floats(-180, 180)] * 3)
+
+
+def turned(angles, shift) -> np.ndarray:
+    """A rigid motion in RAS mm, 4x4."""
+    matrix = np.eye(4)
+    for axis, degrees in enumerate(angles):
+        a, (u, v) = np.radians(degrees), [n for n in range(3) if n != axis]
+        one = np.eye(4)
+        one[[u, u, v, v], [u, v, u, v]] = np.cos(a), -np.sin(a), np.sin(a), np.cos(a)
+        matrix = one @ matrix
+    matrix[:3, 3] = shift
+    return matrix
+
+
+# The mask moves with the scan
+
+
+@examples(12)
+@given(AXES, FLIPS, ANGLES, st.tuples(*[st.floats(-500, 500)] * 3))
+def test_the_order_of_axes_and_the_pose_change_nothing(axes, flip, angles, shift):
+    """The whole engine, on the same voxels told in another order, of a patient who lies otherwise.
+
+    The coarse grid's blocks begin at another end of a flipped axis, so that edges may differ.
+    """
+    voxels = moved(scan().voxels, axes, flip)
+    matrix = turned(angles, shift) @ moved_matrix(scan().ijk_to_ras, voxels.shape, axes, flip)
+    found = segment(CTVolume(voxels, matrix), THRESHOLD)
+    assert dice(found.voxels, moved(mask(), axes, flip)) > 0.999
+    np.testing.assert_array_equal(found.ijk_to_ras, matrix)
+
+
+@examples(8)
+@given(ANGLES, st.tuples(*[st.floats(-500, 500)] * 3))
+def test_a_pose_alone_does_not_change_one_voxel(angles, shift):
+    found = segment(
+        replace(scan(), ijk_to_ras=turned(angles, shift) @ scan().ijk_to_ras), THRESHOLD
+    )
+    np.testing.assert_array_equal(found.voxels, mask())
+
+
+@examples(10)
+@given(st.tuples(*[st.integers(0, 6)] * 6))
+def test_more_air_around_the_patient_changes_nothing(widths):
+    """The patient elsewhere in the field of view: every voxel of the mask goes along."""
+    pads = list(zip(widths[:3], widths[3:], strict=True))
+    voxels = np.pad(scan().voxels, pads, constant_values=-1000)
+    matrix = scan().ijk_to_ras.copy()
+    matrix[:3, 3] -= matrix[:3, :3] @ np.array(widths[:3][::-1])
+    found = segment(CTVolume(voxels, matrix), THRESHOLD)
+    # Blocks of the coarse grid lie otherwise on the patient.
+    assert dice(found.voxels, np.pad(mask(), pads)) > 0.998
+    assert found.cut_faces == ()
+
+
+@examples(8)
+@given(st.integers(0, 2), st.booleans(), st.integers(1, 9))
+def test_a_crop_cuts_the_mask_and_says_so(axis, at_end, width):
+    """What is left of the patient is found as it was, but near the new end of the scan."""
+    first = np.argwhere(mask())[:, axis]
+    cut = first.max() - width if at_end else first.min() + width
+    here = [slice(None)] * 3
+    here[axis] = slice(None, cut) if at_end else slice(cut, None)
+    matrix = scan().ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, 2 - axis] * (0 if at_end else cut)
+    found = segment(CTVolume(scan().voxels[tuple(here)].copy(), matrix), THRESHOLD)
+    assert dice(found.voxels, mask()[tuple(here)]) > 0.99
+    assert found.cut_faces == (f"{'kji'[axis]}{'+' if at_end else '-'}",)
+
+
+@pytest.mark.parametrize(("axes", "flip"), [((0, 1, 2), (1, 2)), ((2, 0, 1), (0,))])
+def test_the_mask_of_the_network_moves_with_the_scan(axes, flip):
+    """The network sees the patient as in training, however the axes are told."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("monai", reason="MONAI is not installed")
+    network = SegmentOptions(engine="network", device="cpu")
+    here = segment(scan(), network).voxels
+    voxels = moved(scan().voxels, axes, flip)
+    matrix = moved_matrix(scan().ijk_to_ras, voxels.shape, axes, flip)
+    there = segment(CTVolume(voxels, matrix), network).voxels
+    assert dice(there, moved(here, axes, flip)) > 0.995
+
+
+# Monotone in level
+
+
+@examples(8)
+@given(st.lists(st.floats(-850, -150), min_size=2, max_size=3, unique=True))
+def test_a_lower_level_never_loses_a_voxel_of_the_tissue(levels):
+    """The solid head grows with every level that is lower; enclosed air is filled at each."""
+    masks = [segment(scan(), replace(THRESHOLD, level_hu=level)).voxels for level in sorted(levels)]
+    for lower, higher in itertools.pairwise(masks):
+        lost = (higher > 0) & (lower == 0)
+        assert np.count_nonzero(lost) <= 2e-4 * np.count_nonzero(higher)
+
+
+@examples(15)
+@given(st.lists(st.floats(-900, 300), min_size=2, max_size=2, unique=True), st.integers(0, 99))
+def test_the_share_of_tissue_in_a_block_falls_with_the_level(levels, seed):
+    voxels = np.random.default_rng(seed).integers(-1000, 1000, (9, 11, 10)).astype(np.int16)
+    volume = CTVolume(voxels, np.diag([1.3, 1.1, 0.9, 1.0]))
+    found = find_level(scan())
+    grid = CoarseGrid.over(volume, 2.0)
+    shares = []
+    for skin in sorted(levels):
+        edge = replace(found, skin=skin, air=skin - 520, tissue=skin + 520)
+        shares.append(grid.tissue_fraction(volume, edge))
+    assert (shares[0] >= shares[1] - 1e-6).all()
+
+
+# Cleaning twice is cleaning once
+
+MASKS = st.builds(
+    lambda seed, sigma, share, shape: _blobs(seed, sigma, share, shape),
+    st.integers(0, 10_000),
+    st.floats(0.4, 2.0),
+    st.floats(0.1, 0.9),
+    st.tuples(*[st.integers(1, 16)] * 3),
+)
+
+
+def _blobs(seed: int, sigma: float, share: float, shape: tuple[int, ...]) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), sigma)
+    return (noise >= np.quantile(noise, 1 - share)).astype(np.uint8)
+
+
+@examples(60)
+@given(MASKS)
+def test_cleaning_is_idempotent(found):
+    for clean in (keep_largest, fill_holes, lambda m: fill_holes(keep_largest(m))):
+        once = clean(found)
+        np.testing.assert_array_equal(clean(once), once)
+    assert (keep_largest(found) <= found).all()
+    assert (fill_holes(found) >= found).all()
+
+
+@examples(20)
+@given(MASKS, st.tuples(*[st.floats(0.5, 3)] * 3))
+def test_whiskers_once_off_are_off(found, spacing):
+    once = without_whiskers(found, spacing)
+    assert (once <= found).all()
+    np.testing.assert_array_equal(without_whiskers(once, spacing), once)
+
+
+@examples(20)
+@given(MASKS, st.data())
+def test_smoothing_a_place_leaves_the_rest_alone(found, data):
+    place = np.array([data.draw(st.integers(0, n - 1)) for n in found.shape[::-1]], float)
+    matrix = np.diag([1.0, 1.5, 2.0, 1.0])
+    centre = transform_points(matrix, place[None])[0]
+    smooth = smooth_near(found, matrix, tuple(centre), 4.0)
+    changed = np.argwhere(smooth != found)[:, ::-1].astype(float)
+    if len(changed):
+        away = np.linalg.norm(transform_points(matrix, changed) - centre, axis=1)
+        assert away.max() <= 4.0 + 1e-6
+
+
+@examples(4)
+@given(AXES, FLIPS)
+def test_segmenting_what_was_segmented_gives_it_again(axes, flip):
+    """The mask painted as tissue in air is a scan whose head is that mask."""
+    painted = np.where(moved(mask(), axes, flip), 40, -1000).astype(np.int16)
+    matrix = moved_matrix(scan().ijk_to_ras, painted.shape, axes, flip)
+    found = segment(CTVolume(painted, matrix), THRESHOLD).voxels
+    assert dice(found, moved(mask(), axes, flip)) > 0.999
+
+
+# Any numbers at all
+
+
+@examples(15)
+@given(
+    st.tuples(*[st.integers(1, 20)] * 3), st.integers(0, 10_000), st.floats(0.3, 60), st.booleans()
+)
+def test_any_grey_values_give_a_mask_or_a_refusal(shape, seed, spacing, flat):
+    rng = np.random.default_rng(seed)
+    low, high = np.sort(rng.integers(-3000, 3000, 2))
+    voxels = rng.integers(low, high + 1, shape).astype(np.int16)
+    if flat:
+        voxels[:] = low
+    volume = CTVolume(voxels, np.diag([spacing, spacing, spacing, 1.0]))
+    try:
+        found = segment(volume, THRESHOLD)
+    except SegmentationError:
+        return
+    assert found.voxels.shape == shape
+    assert set(np.unique(found.voxels)) <= {0, 1}
+    assert found.voxels.any()
