@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..core import Cancelled, SkinSegError, WorkerError
+from ..core import Cancelled, SkinSegError, WorkerError, lacks_memory
 from .protocol import Decoder, ProtocolError, encode, error_from
 
 _log = logging.getLogger("SkinSeg.worker")
@@ -129,9 +129,11 @@ class Worker:
             self._transport.start(self)
         except OSError as error:
             self._transport = None
+            advice = "Restart the program; if that does not help, install it again."
+            if lacks_memory(error):
+                advice = "Close programs that need much memory and try again."
             raise WorkerError(
-                f"The process that computes cannot be started ({error.strerror}). Restart the "
-                "program; if that does not help, install it again."
+                f"The process that computes cannot be started ({error.strerror}). {advice}"
             ) from error
 
     def run(self, task: Task) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import OutputError, WorkerError, is_running
+from ..core import OutputError, WorkerError, is_running, lacks_memory
 
 _PREFIX = "skinseg-exchange-"
 _MEMORY = Path("/dev/shm")
@@ -91,15 +91,31 @@ def get(folder: Path, name: str) -> NDArray[Any]:
         try:
             array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
         except ValueError:
-            array = np.load(path, allow_pickle=False)  # empty arrays cannot be mapped
+            array = _without_voxels(path)
         if sys.platform != "win32":
             path.unlink()
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # NumPy's reader has a dozen kinds for a damaged header
+        if lacks_memory(error):
+            raise
         raise WorkerError(
             "What was handed over is gone or not whole; another program may have cleared the "
             "folder for temporary files. Nothing was changed. Try again."
         ) from error
     return array
+
+
+def _without_voxels(path: Path) -> NDArray[Any]:
+    """An array of no elements, which cannot be mapped; raises ValueError for any other.
+
+    Not by np.load: that would take as much memory as a damaged header asks for.
+    """
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("no array of ours")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or np.prod(shape) != 0:
+        raise ValueError("no whole array of numbers")
+    return np.empty(shape, dtype)
 
 
 def empty(
@@ -112,8 +128,7 @@ def empty(
     """
     need = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
-        room = shutil.disk_usage(path.parent).free
-        if room < need + (16 << 20):
+        if _room(path.parent) < need + (16 << 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         mapped: np.memmap[Any, Any] = np.lib.format.open_memmap(
             path, mode="w+", dtype=dtype, shape=shape
@@ -123,6 +138,11 @@ def empty(
     if reserve:
         _reserve(path, mapped.offset, mapped.nbytes)
     return mapped
+
+
+def _room(folder: Path) -> int:
+    """Free bytes on the disk of a folder."""
+    return shutil.disk_usage(folder).free
 
 
 def _reserve(path: Path, start: int, count: int) -> None:
@@ -162,6 +182,6 @@ def remove_leftovers() -> int:
 def _place(room_bytes: int) -> Path:
     usable = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
     # Twice: the system and the task need memory too.
-    if usable and shutil.disk_usage(_MEMORY).free >= 2 * room_bytes + (64 << 20):
+    if usable and _room(_MEMORY) >= 2 * room_bytes + (64 << 20):
         return _MEMORY
     return Path(tempfile.gettempdir())

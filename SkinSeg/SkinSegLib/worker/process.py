@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import subprocess
 import threading
@@ -39,12 +41,16 @@ class SubprocessTransport:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        readers = [
-            self._thread(self._read, child.stdout, "heard"),
-            self._thread(self._read, child.stderr, "complained"),
-        ]
-        self._thread(self._write, child.stdin)
-        self._thread(self._wait, child, readers)
+        try:
+            readers = [
+                self._thread(self._read, child.stdout, "heard"),
+                self._thread(self._read, child.stderr, "complained"),
+            ]
+            self._thread(self._write, child.stdin)
+            self._thread(self._wait, child, readers)
+        except RuntimeError as error:  # no memory for a thread
+            self.kill()
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
 
     def send(self, data: bytes) -> None:
         self._to_send.put(data)

@@ -191,7 +191,7 @@ def _as_known(line: list[str]) -> tuple[str, str, str, str, str, str]:
 
 
 def child(given: str) -> None:
-    """The worker's child with a fault in it; it is taken back when the task has ended."""
+    """The worker's child with a fault in it."""
     told = json.loads(given)
     case = Case(**told["case"])
     place = Place(**{name: Path(path) for name, path in told["place"].items()})
@@ -203,7 +203,8 @@ def child(given: str) -> None:
         try:
             real(self, *arguments)
         finally:
-            lift(case, place)
+            if case.fault == "memory":  # the rest its owner takes back
+                lift(case, place)
 
     if not place.struck or case.fault == "GPU lost":
         arm(case, place)

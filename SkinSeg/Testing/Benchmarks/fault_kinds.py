@@ -164,8 +164,8 @@ def _say_there_is_room() -> None:
     """As where others fill the disk after it was asked how much room there is."""
     from SkinSegLib.worker import exchange
 
-    usage = type("Usage", (), {"free": 1 << 40})
-    exchange.shutil.disk_usage = lambda _: usage  # type: ignore[attr-defined,assignment]
+    real, lots = exchange._room, 1 << 40
+    exchange._room = lambda folder: real(folder) if folder == Path("/dev/shm") else lots
 
 
 def _delete(case: Case, place: Place) -> None:

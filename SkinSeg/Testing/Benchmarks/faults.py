@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import fnmatch
 import hashlib
 import json
@@ -46,7 +47,7 @@ from Benchmarks import fault_doors as doors  # noqa: E402
 from Benchmarks import fault_kinds as kinds  # noqa: E402
 from Benchmarks.fault_kinds import Case, Place  # noqa: E402
 
-LIMIT_S = 120.0
+LIMIT_S = 80.0
 OLD = b"old"
 #: Said where nobody foresaw what happened.
 _UNFORESEEN = ("failed unexpectedly", "Something went wrong that should not")
@@ -77,6 +78,7 @@ def forked(work: Callable[[], int], log: Path) -> tuple[int, float]:
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             for number in (1, 2):
                 os.dup2(file, number)
+            faulthandler.dump_traceback_later(0.75 * LIMIT_S)  # where it hangs, if it does
             code = work()
             sys.stdout.flush()
             sys.stderr.flush()
