@@ -200,5 +200,5 @@ def test_weights_that_may_not_be_read_are_said(bundle, monkeypatch):
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", opened)
-    with pytest.raises(Refused, match="cannot be read .*Check its permissions"):
+    with pytest.raises(Refused, match=r"cannot be read .*Check its permissions"):
         bundle.load_network()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mrml_makers import small_scan
+from mrml_makers import inside
 from scipy import ndimage
 from SkinSegLib.core import CTVolume, SegmentationError, transform_points
 from SkinSegLib.segmentation import SegmentOptions, segment
@@ -42,10 +42,16 @@ THRESHOLD = SegmentOptions(engine="threshold")
 
 @cache
 def scan() -> CTVolume:
-    """A head with one ear, a little noise, and a table some way below it."""
-    small = small_scan()
-    voxels = small.voxels + np.random.default_rng(1).normal(0, 8, small.voxels.shape)
-    return replace(small, voxels=np.rint(voxels).astype(np.int16))
+    """A head with one ear and a little noise; each axis has another spacing, and several voxels
+    along two of them make a block of the coarse grid."""
+    shape, spacing = (44, 90, 102), (1.2, 1.4, 3.0)
+    matrix = np.diag([*spacing, 1.0])
+    matrix[:3, 3] = -(np.array(shape[::-1]) - 1) / 2 * spacing
+    centres = np.stack(np.indices(shape)[::-1], axis=-1).reshape(-1, 3)
+    filled = inside(transform_points(matrix, centres)).reshape(shape).astype(float)
+    grey = -1000 + 1040 * ndimage.gaussian_filter(filled, 0.5)
+    grey += np.random.default_rng(1).normal(0, 8, shape)
+    return CTVolume(np.rint(grey).astype(np.int16), matrix)
 
 
 @cache
@@ -93,7 +99,7 @@ def turned(angles, shift) -> np.ndarray:
 # The mask moves with the scan
 
 
-@examples(12)
+@examples(8)
 @given(AXES, FLIPS, ANGLES, st.tuples(*[st.floats(-500, 500)] * 3))
 def test_the_order_of_axes_and_the_pose_change_nothing(axes, flip, angles, shift):
     """The whole engine, on the same voxels told in another order, of a patient who lies otherwise.
@@ -107,7 +113,7 @@ def test_the_order_of_axes_and_the_pose_change_nothing(axes, flip, angles, shift
     np.testing.assert_array_equal(found.ijk_to_ras, matrix)
 
 
-@examples(8)
+@examples(4)
 @given(ANGLES, st.tuples(*[st.floats(-500, 500)] * 3))
 def test_a_pose_alone_does_not_change_one_voxel(angles, shift):
     found = segment(
@@ -116,7 +122,7 @@ def test_a_pose_alone_does_not_change_one_voxel(angles, shift):
     np.testing.assert_array_equal(found.voxels, mask())
 
 
-@examples(10)
+@examples(6)
 @given(st.tuples(*[st.integers(0, 6)] * 6))
 def test_more_air_around_the_patient_changes_nothing(widths):
     """The patient elsewhere in the field of view: every voxel of the mask goes along."""
@@ -130,7 +136,7 @@ def test_more_air_around_the_patient_changes_nothing(widths):
     assert found.cut_faces == ()
 
 
-@examples(8)
+@examples(6)
 @given(st.integers(0, 2), st.booleans(), st.integers(1, 9))
 def test_a_crop_cuts_the_mask_and_says_so(axis, at_end, width):
     """What is left of the patient is found as it was, but near the new end of the scan."""
@@ -145,11 +151,11 @@ def test_a_crop_cuts_the_mask_and_says_so(axis, at_end, width):
     assert found.cut_faces == (f"{'kji'[axis]}{'+' if at_end else '-'}",)
 
 
-@pytest.mark.parametrize(("axes", "flip"), [((0, 1, 2), (1, 2)), ((2, 0, 1), (0,))])
-def test_the_mask_of_the_network_moves_with_the_scan(axes, flip):
+def test_the_mask_of_the_network_moves_with_the_scan():
     """The network sees the patient as in training, however the axes are told."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("monai", reason="MONAI is not installed")
+    axes, flip = (2, 0, 1), (0,)
     network = SegmentOptions(engine="network", device="cpu")
     here = segment(scan(), network).voxels
     voxels = moved(scan().voxels, axes, flip)
@@ -161,7 +167,7 @@ def test_the_mask_of_the_network_moves_with_the_scan(axes, flip):
 # Monotone in level
 
 
-@examples(8)
+@examples(4)
 @given(st.lists(st.floats(-850, -150), min_size=2, max_size=3, unique=True))
 def test_a_lower_level_never_loses_a_voxel_of_the_tissue(levels):
     """The solid head grows with every level that is lower; enclosed air is filled at each."""
@@ -201,7 +207,7 @@ def _blobs(seed: int, sigma: float, share: float, shape: tuple[int, ...]) -> np.
     return (noise >= np.quantile(noise, 1 - share)).astype(np.uint8)
 
 
-@examples(60)
+@examples(40)
 @given(MASKS)
 def test_cleaning_is_idempotent(found):
     for clean in (keep_largest, fill_holes, lambda m: fill_holes(keep_largest(m))):
@@ -248,7 +254,7 @@ def test_smoothing_a_place_leaves_the_rest_alone(found, data):
         assert away.max() <= 4.0 + 1e-6
 
 
-@examples(4)
+@examples(2)
 @given(AXES, FLIPS)
 def test_segmenting_what_was_segmented_gives_it_again(axes, flip):
     """The mask painted as tissue in air is a scan whose head is that mask."""
