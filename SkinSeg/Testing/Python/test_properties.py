@@ -12,7 +12,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mrml_makers import inside
 from scipy import ndimage
@@ -27,8 +27,13 @@ MORE = int(os.environ.get("SKINSEG_EXAMPLES", "1"))
 
 
 def examples(count: int):
-    """``count`` in CI. The same ones every time there, so that a run can be repeated."""
+    """``count`` in CI. The same ones every time there, so that a run can be repeated.
+
+    Few are dear: looking for a simpler one that fails would take minutes.
+    """
+    phases = [Phase.explicit, Phase.generate] + [Phase.shrink] * (count > 12)
     return settings(
+        phases=phases,
         max_examples=count * MORE,
         deadline=None,
         derandomize=MORE == 1,
@@ -49,7 +54,7 @@ def scan() -> CTVolume:
     matrix[:3, 3] = -(np.array(shape[::-1]) - 1) / 2 * spacing
     centres = np.stack(np.indices(shape)[::-1], axis=-1).reshape(-1, 3)
     filled = inside(transform_points(matrix, centres)).reshape(shape).astype(float)
-    grey = -1000 + 1040 * ndimage.gaussian_filter(filled, 0.5)
+    grey = -1000 + 1040 * ndimage.gaussian_filter(filled, (0.5, 1.0, 1.0))
     grey += np.random.default_rng(1).normal(0, 8, shape)
     return CTVolume(np.rint(grey).astype(np.int16), matrix)
 
@@ -167,8 +172,8 @@ def test_the_mask_of_the_network_moves_with_the_scan():
 # Monotone in level
 
 
-@examples(4)
-@given(st.lists(st.floats(-850, -150), min_size=2, max_size=3, unique=True))
+@examples(3)
+@given(st.lists(st.floats(-850, -150), min_size=3, max_size=3, unique=True))
 def test_a_lower_level_never_loses_a_voxel_of_the_tissue(levels):
     """The solid head grows with every level that is lower; enclosed air is filled at each."""
     masks = [segment(scan(), replace(THRESHOLD, level_hu=level)).voxels for level in sorted(levels)]
