@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from hypothesis import strategies as st
 from mrml_makers import inside
 from scipy import ndimage
 from SkinSegLib.core import CTVolume, SegmentationError, transform_points
+from SkinSegLib.scan.masks import read_mask
 from SkinSegLib.segmentation import SegmentOptions, segment
 from SkinSegLib.segmentation.coarse import CoarseGrid
+from SkinSegLib.segmentation.labelmap import write_labelmap
 from SkinSegLib.segmentation.level import find_level
 from SkinSegLib.segmentation.mending import fill_holes, keep_largest, smooth_near
 from SkinSegLib.segmentation.whiskers import without_whiskers
@@ -267,6 +271,50 @@ def test_segmenting_what_was_segmented_gives_it_again(axes, flip):
     matrix = moved_matrix(scan().ijk_to_ras, painted.shape, axes, flip)
     found = segment(CTVolume(painted, matrix), THRESHOLD).voxels
     assert dice(found, moved(mask(), axes, flip)) > 0.999
+
+
+# A grid comes back as it was
+
+GRIDS = st.builds(
+    lambda angles, shift, spacing, mirrored: (
+        turned(angles, shift) @ np.diag([*(np.array(spacing) * (1, 1, -1 if mirrored else 1)), 1.0])
+    ),
+    ANGLES,
+    st.tuples(*[st.floats(-500, 500)] * 3),
+    st.tuples(*[st.floats(0.2, 5)] * 3),
+    st.booleans(),
+)
+
+
+@examples(15)
+@given(GRIDS, MASKS, st.sampled_from([".nrrd", ".nii.gz", ".mha"]))
+def test_a_mask_goes_through_a_file_unchanged(matrix, found, ending):
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_labelmap(found, matrix, Path(folder) / f"mask{ending}")
+        voxels, back = read_mask(path)
+    whole = np.zeros_like(found)
+    k, j, i = np.indices(voxels.shape)
+    places = np.stack([i, j, k], axis=-1)[voxels > 0]
+    there = transform_points(np.linalg.inv(matrix) @ back, places)
+    assert np.abs(there - np.rint(there)).max() < 1e-2
+    whole[tuple(np.rint(there).astype(int)[:, ::-1].T)] = 1
+    np.testing.assert_array_equal(whole, found)
+
+
+@examples(15)
+@given(GRIDS, st.tuples(*[st.integers(2, 5)] * 3), st.integers(0, 999))
+def test_a_scan_goes_through_a_scene_unchanged(matrix, shape, seed):
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from SkinSegLib import mrml
+
+    voxels = np.random.default_rng(seed).integers(-1000, 1000, shape).astype(np.int16)
+    node = mrml.add_volume(CTVolume(voxels, matrix), "scan")
+    try:
+        back = mrml.placed_scan(node).scan
+    finally:
+        mrml.ensure_host().mrmlScene.RemoveNode(node)
+    np.testing.assert_array_equal(back.voxels, voxels)
+    np.testing.assert_allclose(back.ijk_to_ras, matrix, atol=1e-9)
 
 
 # Any numbers at all
