@@ -12,7 +12,7 @@ def is_running(pid: int) -> bool:
         return _windows_has(pid)  # os.kill(pid, 0) would end it there
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process has
         return False
     except PermissionError:
         return True

@@ -312,6 +312,7 @@ with replacing(sys.argv[1]) as temporary:
     ]
     for name in stay:
         (tmp_path / name).touch()
+    (tmp_path / f"{start}{computer}{8 * 'f'}{12 * 'a'}-a.stl").touch()  # no process has that number
     require_writable(target)
     assert names(tmp_path) == sorted([*stay, "a.stl"])
     assert target.read_text() == "old"
