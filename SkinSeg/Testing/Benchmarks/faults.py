@@ -289,8 +289,9 @@ def table(outcomes: Sequence[Outcome], left_out: Sequence[Case]) -> str:
     skipped = {(c.door, c.stage, c.fault) for c in left_out}
     lines: list[str] = []
     for door in kinds.DOORS:
-        rows = [s for s in kinds.STAGES if any((door, s, f) in by_case for f in kinds.FAULTS)]
-        columns = [f for f in kinds.FAULTS if any((door, s, f) in by_case for s in rows)]
+        known = by_case.keys() | skipped
+        rows = [s for s in kinds.STAGES if any((door, s, f) in known for f in kinds.FAULTS)]
+        columns = [f for f in kinds.FAULTS if any((door, s, f) in known for s in rows)]
         if not rows:
             continue
         lines += [f"| {door} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
