@@ -17,12 +17,9 @@ if sys.platform != "linux":
 #: Case, and how it has to end.
 CELLS = {
     "command/read/disk full": "refused",
-    "command/read/deleted": "refused",
-    "command/mesh/kill host": "killed",
     "command/write/kill host": "killed",
     "command/save/read-only": "refused",
     "command/rename/locked": "refused",
-    "worker/hand over/disk full": "refused",
     "worker/mesh/kill child": "refused",
 }
 NEED_MOUNTS = ("disk full", "read-only")
