@@ -80,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException, cancelled: str) -> str:
-    from .core import Cancelled, SkinSegError
+    from .core import Cancelled, SkinSegError, lacks_memory
 
     if isinstance(error, Cancelled | KeyboardInterrupt):
         return cancelled
     if isinstance(error, SkinSegError):
         return " ".join([f"Error: {error}", *getattr(error, "__notes__", ())])
-    if isinstance(error, MemoryError):
+    if lacks_memory(error):
         return "Error: there is not enough memory. Close other programs, or use a smaller scan."
     # What a library says may quote the scan's header, so only its kind is shown.
     kind = type(error).__name__

@@ -20,10 +20,18 @@ from .errors import (
     SkinSegError,
     SurfaceError,
     WorkerError,
+    lacks_memory,
 )
-from .files import Replacements, replacing, replacing_together, require_writable
+from .files import (
+    Replacements,
+    cannot_write,
+    replacing,
+    replacing_together,
+    require_writable,
+)
 from .geometry import LPS_RAS, checked_matrix, spacing_of, transform_points
 from .logs import failure_text, header_texts_unsaid
+from .processes import is_running
 from .progress import Progress
 from .resources import resource_path
 from .types import (
@@ -67,11 +75,14 @@ __all__ = [
     "WorkerError",
     "as_hounsfield",
     "bounding_box",
+    "cannot_write",
     "checked_matrix",
     "components",
     "distance_to",
     "failure_text",
     "header_texts_unsaid",
+    "is_running",
+    "lacks_memory",
     "largest_component",
     "replacing",
     "replacing_together",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class SkinSegError(Exception):
     """Base of every error meant for the user: what is wrong, and what to do next.
@@ -68,3 +70,20 @@ class ServerError(SkinSegError):
 
 class Cancelled(Exception):
     """The user cancelled. Deliberately no SkinSegError: it is not reported as a failure."""
+
+
+#: What libraries and the system say of too little memory where they have no MemoryError for it.
+_NO_MEMORY = (
+    *("cannot allocate memory", "can't allocate memory", "failed to map segment"),
+    *("can't start new thread", "bad_alloc", "bad allocation", "failed to allocate memory"),
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error comes of too little memory, whatever its kind."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, OSError) and error.errno == errno.ENOMEM
+    ):
+        return True
+    said = str(error).lower()
+    return isinstance(error, ImportError | RuntimeError) and any(w in said for w in _NO_MEMORY)

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import secrets
 import signal
 import stat
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from .errors import OutputError
+from .processes import is_running
 
 _PREFIX = ".skinseg-"
 #: To be read and written by the owner alone: a scan is a picture of a face.
 _OWNER = 0o600
-_TEMPORARY = re.compile(re.escape(_PREFIX) + r"[0-9a-f]{12}-")
+#: Computer, process and a number of its own; for what was set aside, a number alone.
+_TEMPORARY = re.compile(re.escape(_PREFIX) + r"(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{12}-")
+#: Of a file's name in bytes, which is what most disks take.
+_LONGEST_NAME = 255
 
 
 class Replacements:
@@ -42,13 +48,13 @@ class Replacements:
         """
         path = Path(target)
         _require_place(path)
-        temporary = _beside(path, path.name)
+        temporary = _beside(path, path.name, _here() + f"{os.getpid():08x}")
         try:
             try:
                 usual = _begin(temporary)
                 yield temporary
             except OSError as error:
-                raise _cannot_write(path, error) from error
+                raise cannot_write(path, error) from error
             except OutputError as error:  # a writer knows the file by its temporary name
                 raise OutputError(_TEMPORARY.sub("", str(error))) from error
             if not temporary.is_file() or not temporary.stat().st_size:
@@ -56,7 +62,7 @@ class Replacements:
             _permit(temporary, _OWNER)  # a writer may have made it anew
             self._ready.append((temporary, path, None if private else usual))
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
             raise
 
     def rename(self, target: Path, new: Path) -> None:
@@ -81,7 +87,7 @@ class Replacements:
                         replaced.append((target, _set_aside(target)))
                         os.replace(temporary, target)
                     except OSError as error:
-                        raise _cannot_write(target, error) from error
+                        raise cannot_write(target, error) from error
             except BaseException as error:
                 _put_back(replaced, error)
                 raise
@@ -94,7 +100,7 @@ class Replacements:
     def discard(self) -> None:
         """Remove what has not taken its name."""
         for temporary, *_ in self._ready:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
 
 @contextmanager
@@ -126,10 +132,12 @@ def replacing(target: Path | str, private: bool = False) -> Iterator[Path]:
 def require_writable(target: Path | str) -> None:
     """Fail now, before minutes of computing, if ``target`` could not be written at the end.
 
-    Raises OutputError as :func:`replacing` does.
+    Half files that a killed process left there under temporary names are removed: they show a
+    patient. Raises OutputError as :func:`replacing` does.
     """
     path = Path(target)
     _require_place(path)
+    _remove_leftovers(path.parent)
     probe = _beside(path, "probe")
     try:
         probe.touch(exist_ok=False)
@@ -154,8 +162,13 @@ def _require_place(path: Path) -> None:
         raise OutputError(f"{path} is a folder. Give the name of a file in it.")
 
 
-def _beside(path: Path, name: str) -> Path:
-    return path.parent / f"{_PREFIX}{secrets.token_hex(6)}-{name}"
+def _beside(path: Path, name: str, owner: str = "") -> Path:
+    """``owner``: of a file that goes with its process; 16 digits, else none."""
+    start = f"{_PREFIX}{owner}{secrets.token_hex(6)}-"
+    room = _LONGEST_NAME - len(start)
+    # The end of a long name, which says its format.
+    tail = os.fsencode(name)[-room:].decode(errors="ignore")
+    return path.parent / f"{start}{tail}"
 
 
 def _begin(temporary: Path) -> int:
@@ -184,7 +197,33 @@ def _mode_of(target: Path, usual: int) -> int:
     return stat.S_IMODE(there) if stat.S_ISREG(there) else usual
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def _here() -> str:
+    """This computer: a folder may be shared with others, whose processes nobody here knows."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _remove(temporary: Path) -> None:
+    """Remove a temporary file; where that fails, what is to be told is why it was not needed."""
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that are gone. What was set aside stays: it may be the
+    only copy of the user's own file."""
+    try:
+        found = [path for path in folder.iterdir() if path.name.startswith(_PREFIX)]
+    except OSError:
+        return  # a folder that may be written to and not be listed
+    for path in found:
+        match = _TEMPORARY.match(path.name)
+        computer, process = match.groups() if match is not None else (None, None)
+        if process is not None and computer == _here() and not is_running(int(process, 16)):
+            _remove(path)
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """What to tell the user of an error of the system while ``path`` was written."""
     return OutputError(f"Cannot write {path}: {error.strerror or error}. {_advice(error)}")
 
 

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..core import OutputError, SceneError, replacing
+from ..core import OutputError, SceneError, replacing, require_writable
 from .host import ensure_host
 from .keepers import remove_orphans
 from .surfaces import restore_surface
@@ -26,6 +26,7 @@ def save_segmentation(segmentation: Any, path: Path | str) -> Path:
     target = Path(path).absolute()  # MRML would start a relative one at the scene's folder
     if not target.name.lower().endswith(".seg.nrrd"):
         raise OutputError(f"{target.name} must end in .seg.nrrd, or Slicer will not know it.")
+    require_writable(target)
     if segmentation.GetStorageNode() is None:
         segmentation.AddDefaultStorageNode()
     storage = segmentation.GetStorageNode()
@@ -73,6 +74,7 @@ def save_scene(path: Path | str) -> Path:
     target = Path(path).absolute()  # MRML would start a relative one at the scene's folder
     if target.suffix.lower() != ".mrb":
         raise OutputError(f"{target.name} must end in .mrb.")
+    require_writable(target)
     remove_orphans()
     messages = slicer.vtkMRMLMessageCollection()
     with (

@@ -328,6 +328,13 @@ def require_file(path: Path, folder: Path) -> None:
         raise ModelError(
             f"The file {path.name} of the model in {folder} is too large. Choose another model."
         )
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ModelError(
+            f"The file {path.name} of the model in {folder} cannot be read ({error.strerror}). "
+            "Check its permissions, or choose another model."
+        ) from error
 
 
 def _sha256(path: Path) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core import LPS_RAS, OutputError, replacing, spacing_of
+from ..core import LPS_RAS, OutputError, cannot_write, replacing, spacing_of
 
 FORMATS = (".nrrd", ".nii.gz", ".nii", ".mha")
 #: Farthest that a corner of the grid may be off when read back, in mm: NIfTI stores float32.
@@ -38,18 +40,31 @@ def check_grid(path: Path | str, ijk_to_ras: ArrayLike, shape: tuple[int, ...]) 
 
     # Each axis has two voxels, so that a reader sees its direction.
     image = on_grid(np.zeros((2, 2, 2), np.uint8), ijk_to_ras)
-    with tempfile.TemporaryDirectory(prefix=".skinseg-", dir=target.parent) as folder:
+    with _folder_beside(target) as folder:
         shown = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)  # the message says it better
         try:
-            sitk.WriteImage(image, str(Path(folder) / target.name))
-            back = sitk.ReadImage(str(Path(folder) / target.name))
+            sitk.WriteImage(image, str(folder / target.name))
+            back = sitk.ReadImage(str(folder / target.name))
         except RuntimeError:
+            (folder / "probe").write_bytes(bytes(1 << 16))  # or the disk is to blame
             raise _cannot_hold(target) from None
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     if not _same_place(back, image, shape):
         raise _cannot_hold(target)
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """A folder for a while; an error of the system in it is an OutputError."""
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=".skinseg-", dir=target.parent, ignore_cleanup_errors=True
+        ) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise cannot_write(target, error) from error
 
 
 def write_labelmap(voxels: NDArray[np.uint8], ijk_to_ras: ArrayLike, path: Path | str) -> Path:

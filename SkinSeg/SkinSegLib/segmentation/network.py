@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _WINDOW = 192
 #: What PyTorch says of too little memory where it has no exception of its own for it.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+#: What it says where a GPU is gone or broken: unplugged, its driver reset, asleep, or in use.
+_GPU_WORDS = ("cuda", "cudnn", "cublas", "nvml", "nvidia", "hip error", "mps")
+
+
+class _GpuFailed(Exception):
+    """The GPU, not what was computed on it, is the matter."""
 
 
 def patient_probability(
@@ -37,9 +43,9 @@ def patient_probability(
 
     Returns the grid, the probabilities (its network_shape) and notes for the user. ``device``:
     "auto", "cpu", "cuda", "cuda:N" or "mps". On a GPU it computes in half precision; where memory
-    is too small, in smaller windows, and then on the CPU, which a note says. ``workers``: the
-    most CPU threads to take, None for PyTorch's own number. The network stays loaded for the next
-    scan.
+    is too small, in smaller windows, and then on the CPU, as where the GPU fails; a note says so.
+    ``workers``: the most CPU threads to take, None for PyTorch's own number. The network stays
+    loaded for the next scan.
 
     Raises ModelError if the model is unusable, SegmentationError if a device that was asked for
     is absent or no memory is enough, Cancelled.
@@ -53,11 +59,19 @@ def patient_probability(
     attempts = [(chosen, _WINDOW), (chosen, _WINDOW // 2)]
     if chosen != "cpu":
         attempts += [("cpu", _WINDOW), ("cpu", _WINDOW // 2)]
+    failed = ""
     with threads(workers):
         for n, (place, window) in enumerate(attempts):
-            probability = _fitting(bundle, grey, place, multiple, window, progress)
+            if place == failed:
+                continue
+            try:
+                probability = _fitting(bundle, grey, place, multiple, window, progress)
+            except _GpuFailed:
+                failed = place
+                continue
             if probability is not None:
-                return grid, probability, _memory_note(chosen, place, n)
+                notes = _gpu_note(failed) if failed else _memory_note(chosen, place, n)
+                return grid, probability, notes
     raise SegmentationError(
         "There is not enough memory for the network. Close other programs, or use the engine "
         "threshold."
@@ -108,13 +122,24 @@ def _fitting(
     except (torch.OutOfMemoryError, MemoryError):
         pass
     except RuntimeError as error:
-        if not any(words in str(error).lower() for words in _NO_MEMORY):
-            raise
+        said = str(error).lower()
+        if not any(words in said for words in _NO_MEMORY):
+            if device == "cpu" or not any(words in said for words in _GPU_WORDS):
+                raise
+            _loaded.cache_clear()  # the next scan may find the GPU well again
+            raise _GpuFailed from error
     # Past the handler, which would keep the failed pass's tensors alive.
     _loaded.cache_clear()
     if device.startswith("cuda") and torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
+
+
+def _gpu_note(device: str) -> tuple[str, ...]:
+    return (
+        f"The device {device} failed while it computed; computed on the CPU instead. "
+        "Restart the program before the next scan to use it again.",
+    )
 
 
 def _memory_note(chosen: str, place: str, failed: int) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-from ..core import Cancelled, Progress, SkinSegError, failure_text
-from .exchange import is_running, remove_leftovers
+from ..core import Cancelled, Progress, SkinSegError, failure_text, is_running, lacks_memory
+from .exchange import remove_leftovers
 from .protocol import Decoder, ProtocolError, encode
 
 #: A sign of life so often, in seconds.
@@ -23,6 +23,9 @@ _ALIVE_S = 1.0
 #: Progress is told at most so often; a pipe that the owner does not empty would stop the work.
 _PROGRESS_S = 0.04
 _BLOCK = 1 << 16
+_NO_MEMORY = (
+    "There is not enough memory. Close other programs, or use a scan of fewer or larger voxels."
+)
 
 
 class Child:
@@ -45,7 +48,7 @@ class Child:
         remove_leftovers()
         while True:
             message = self._tasks.get()
-            self._do(TASKS, str(message.get("task")), message.get("arguments") or {})
+            self._do(TASKS, message["task"], message["arguments"])
 
     def _do(self, tasks: Mapping[str, Any], name: str, arguments: dict[str, Any]) -> None:
         progress = Progress(self._report, self._cancelled.is_set)
@@ -55,15 +58,11 @@ class Child:
             self._say("cancelled")
         except SkinSegError as error:
             self._fail(error, str(error))
-        except MemoryError as error:
-            self._fail(
-                error,
-                "There is not enough memory. Close other programs, or use a scan of fewer or "
-                "larger voxels.",
-                "WorkerError",
-            )
         except Exception as error:
-            self._fail(error, None)
+            if lacks_memory(error):
+                self._fail(error, _NO_MEMORY, "WorkerError")
+            else:
+                self._fail(error, None)
         else:
             self._say("done", result=result)
 

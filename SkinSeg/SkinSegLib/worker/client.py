@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..core import Cancelled, SkinSegError, WorkerError
+from ..core import Cancelled, SkinSegError, WorkerError, lacks_memory
 from .protocol import Decoder, ProtocolError, encode, error_from
 
 _log = logging.getLogger("SkinSeg.worker")
@@ -129,9 +129,11 @@ class Worker:
             self._transport.start(self)
         except OSError as error:
             self._transport = None
+            advice = "Restart the program; if that does not help, install it again."
+            if lacks_memory(error):
+                advice = "Close programs that need much memory and try again."
             raise WorkerError(
-                f"The process that computes cannot be started ({error.strerror}). Restart the "
-                "program; if that does not help, install it again."
+                f"The process that computes cannot be started ({error.strerror}). {advice}"
             ) from error
 
     def run(self, task: Task) -> None:
@@ -211,15 +213,15 @@ class Worker:
     def _handle(self, message: dict[str, Any]) -> None:
         kind, task = message["kind"], self._task
         if kind == "hello":
-            self._pid = int(message.get("pid", 0))
+            self._pid = message["pid"]
         elif kind == "progress" and task is not None:
             if task.progress is not None and self._cancelled_at is None:
-                task.progress(str(message.get("stage")), float(message.get("fraction", 0.0)))
+                task.progress(message["stage"], float(message["fraction"]))
         elif kind == "done":
             if self._cancelled_at is not None:  # it was faster than the wish
                 self._finish("cancelled", Cancelled("Cancelled by the user."))
             else:
-                self._finish("done", message.get("result", {}))
+                self._finish("done", message["result"])
         elif kind == "cancelled":
             self._finish("cancelled", Cancelled("Cancelled by the user."))
         elif kind == "failed":

@@ -7,6 +7,7 @@ of a face: what a killed process left behind is removed by the next one.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import OutputError
+from ..core import OutputError, WorkerError, is_running, lacks_memory
 
 _PREFIX = "skinseg-exchange-"
 _MEMORY = Path("/dev/shm")
@@ -61,9 +62,11 @@ class Exchange:
         """
         count = len(voxels)
         depth = max(1, int(_SLAB_BYTES * count / max(voxels.nbytes, 1)))
-        target = empty(self.folder / f"{name}.npy", voxels.dtype, voxels.shape)
+        path = self.folder / f"{name}.npy"
+        target = empty(path, voxels.dtype, voxels.shape, reserve=False)
         for start in range(0, count, depth):
             slab = voxels[start : start + depth]
+            _reserve(path, target.offset + start * voxels[0].nbytes, slab.nbytes)
             target[start : start + depth] = slab
             yield min(start + depth, count) / count, slab
 
@@ -80,29 +83,88 @@ def put(folder: Path, name: str, array: NDArray[Any]) -> None:
 def get(folder: Path, name: str) -> NDArray[Any]:
     """The array ``name``, mapped into memory: what is changed in it is changed for nobody else.
 
-    The file is removed at once where the system allows that.
+    The file is removed at once where the system allows that. Raises WorkerError if it is gone,
+    or is no whole array of numbers.
     """
     path = folder / f"{name}.npy"
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    except ValueError:
-        array = np.load(path, allow_pickle=False)  # empty arrays cannot be mapped
-    if sys.platform != "win32":
-        path.unlink()
+        try:
+            array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        except ValueError:
+            array = _without_voxels(path)
+        if sys.platform != "win32":
+            path.unlink()
+    except Exception as error:  # NumPy's reader has a dozen kinds for a damaged header
+        if lacks_memory(error):
+            raise
+        raise WorkerError(
+            "What was handed over is gone or not whole; another program may have cleared the "
+            "folder for temporary files. Nothing was changed. Try again."
+        ) from error
     return array
 
 
-def empty(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A new file for an array, mapped. Raises OutputError if there is no room for it."""
+def _without_voxels(path: Path) -> NDArray[Any]:
+    """An array of no elements, which cannot be mapped; raises ValueError for any other.
+
+    Not by np.load: that would take as much memory as a damaged header asks for.
+    """
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("no array of ours")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or np.prod(shape) != 0:
+        raise ValueError("no whole array of numbers")
+    return np.empty(shape, dtype)
+
+
+def empty(
+    path: Path, dtype: Any, shape: tuple[int, ...], *, reserve: bool = True
+) -> np.memmap[Any, Any]:
+    """A new file for an array, mapped. Raises OutputError if there is no room for it.
+
+    ``reserve``: take the room now, or else before each part of it is written. Without, a disk (or
+    /dev/shm) that others fill meanwhile ends the process by SIGBUS as the memory is touched.
+    """
     need = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    # A full disk or /dev/shm would end the process by SIGBUS when the memory is touched.
-    if shutil.disk_usage(path.parent).free < need + (16 << 20):
-        raise OutputError(
-            f"There is no room for {need / 1e6:.0f} MB of temporary files. "
-            "Free some space on that disk and try again."
+    try:
+        if _room(path.parent) < need + (16 << 20):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        mapped: np.memmap[Any, Any] = np.lib.format.open_memmap(
+            path, mode="w+", dtype=dtype, shape=shape
         )
-    mapped: NDArray[Any] = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    except OSError as error:
+        raise _no_room(need, error) from error
+    if reserve:
+        _reserve(path, mapped.offset, mapped.nbytes)
     return mapped
+
+
+def _room(folder: Path) -> int:
+    """Free bytes on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+def _reserve(path: Path, start: int, count: int) -> None:
+    """Take the room for ``count`` bytes of a file from ``start`` on, where the system can."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        file = os.open(path, os.O_RDWR)
+        try:
+            os.posix_fallocate(file, start, max(count, 1))
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise _no_room(count, error) from error
+
+
+def _no_room(need: int, error: OSError) -> OutputError:
+    if errno.errorcode.get(error.errno or 0) in ("ENOSPC", "EDQUOT", "EFBIG"):
+        what = f"There is no room for {need / 1e6:.0f} MB of temporary files"
+    else:
+        what = f"The folder for temporary files cannot be used ({error.strerror})"
+    return OutputError(f"{what}. Free some space on that disk and try again.")
 
 
 def remove_leftovers() -> int:
@@ -117,33 +179,9 @@ def remove_leftovers() -> int:
     return count
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is a process of that number."""
-    if sys.platform == "win32":
-        return _windows_has(pid)  # os.kill(pid, 0) would end it there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _windows_has(pid: int) -> bool:
-    import ctypes
-
-    limited_information = 0x1000
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    handle = kernel.OpenProcess(limited_information, False, pid)
-    if handle:
-        kernel.CloseHandle(handle)
-    return bool(handle)
-
-
 def _place(room_bytes: int) -> Path:
     usable = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK)
     # Twice: the system and the task need memory too.
-    if usable and shutil.disk_usage(_MEMORY).free >= 2 * room_bytes + (64 << 20):
+    if usable and _room(_MEMORY) >= 2 * room_bytes + (64 << 20):
         return _MEMORY
     return Path(tempfile.gettempdir())

@@ -120,7 +120,7 @@ def get_result(message: Mapping[str, Any], folder: Path) -> JobResult:
             None if layer is None else get_mesh(layer, folder),
             message["seconds"],
         )
-    except (OSError, KeyError, ValueError) as error:
+    except (WorkerError, KeyError, TypeError, ValueError) as error:
         raise WorkerError(
             "The result did not come back whole. Nothing was changed. Try again."
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import subprocess
 import threading
@@ -13,6 +15,8 @@ from .client import Task, Worker
 from .launch import command_line
 
 _BLOCK = 1 << 16
+#: How many blocks wait for the owner at most; a child that says more has to wait itself.
+_WAITING = 64
 
 
 class SubprocessTransport:
@@ -23,7 +27,8 @@ class SubprocessTransport:
 
     def __init__(self, command: list[str] | None = None) -> None:
         self._command = command or command_line()
-        self._said: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._said: queue.Queue[tuple[str, Any]] = queue.Queue(_WAITING)
+        self._is_over = threading.Event()
         self._to_send: queue.Queue[bytes | None] = queue.Queue()
         self._child: subprocess.Popen[bytes] | None = None
         self._owner: Worker | None = None
@@ -36,12 +41,16 @@ class SubprocessTransport:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        readers = [
-            self._thread(self._read, child.stdout, "heard"),
-            self._thread(self._read, child.stderr, "complained"),
-        ]
-        self._thread(self._write, child.stdin)
-        self._thread(self._wait, child, readers)
+        try:
+            readers = [
+                self._thread(self._read, child.stdout, "heard"),
+                self._thread(self._read, child.stderr, "complained"),
+            ]
+            self._thread(self._write, child.stdin)
+            self._thread(self._wait, child, readers)
+        except RuntimeError as error:  # no memory for a thread
+            self.kill()
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from error
 
     def send(self, data: bytes) -> None:
         self._to_send.put(data)
@@ -49,6 +58,7 @@ class SubprocessTransport:
     def kill(self) -> None:
         assert self._child is not None
         self._owner = None
+        self._is_over.set()
         self._to_send.put(None)
         self._child.kill()
         self._child.wait()
@@ -59,9 +69,8 @@ class SubprocessTransport:
             first = self._said.get(timeout=wait_s)
         except queue.Empty:
             return
-        waiting = [first]
-        while not self._said.empty():
-            waiting.append(self._said.get_nowait())
+        # What is there now and no more: a child may talk faster than it is listened to.
+        waiting = [first, *(self._said.get() for _ in range(self._said.qsize()))]
         for what, value in waiting:
             if self._owner is not None:
                 getattr(self._owner, what)(value)
@@ -73,7 +82,15 @@ class SubprocessTransport:
 
     def _read(self, pipe: IO[bytes], what: str) -> None:
         while data := pipe.read1(_BLOCK):  # type: ignore[attr-defined]
-            self._said.put((what, data))
+            self._tell(what, data)
+
+    def _tell(self, what: str, value: Any) -> None:
+        while not self._is_over.is_set():
+            try:
+                self._said.put((what, value), timeout=0.2)
+            except queue.Full:
+                continue
+            return
 
     def _write(self, pipe: IO[bytes]) -> None:
         while (data := self._to_send.get()) is not None:
@@ -89,7 +106,7 @@ class SubprocessTransport:
         for reader in readers:
             reader.join()  # its last words first
         self._to_send.put(None)
-        self._said.put(("ended", code))
+        self._tell("ended", code)
 
 
 def run(

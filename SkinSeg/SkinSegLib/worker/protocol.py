@@ -8,6 +8,7 @@ message, trace). Arrays go through files, see :mod:`.exchange`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from .. import core
@@ -50,7 +51,36 @@ def _message(line: bytes) -> dict[str, Any]:
         raise ProtocolError("a line that is not JSON") from error
     if not isinstance(found, dict) or not isinstance(found.get("kind"), str):
         raise ProtocolError("JSON that is no message")
+    for name, is_right in _CONTENT.get(found["kind"], {}).items():
+        if not is_right(found.get(name)):
+            raise ProtocolError(f"a message whose {name} makes no sense")
     return found
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_fraction(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1  # NaN is neither
+
+
+def _is_process(value: Any) -> bool:
+    # It is sent a signal later on: 0, 1 and negative numbers mean others than one child.
+    return type(value) is int and 1 < value < 1 << 31
+
+
+#: What must be in a message of each kind, for whoever gets it to be able to trust it.
+_CONTENT: dict[str, dict[str, Callable[[Any], bool]]] = {
+    "run": {"task": _is_text, "arguments": _is_table},
+    "hello": {"pid": _is_process},
+    "progress": {"stage": _is_text, "fraction": _is_fraction},
+    "done": {"result": _is_table},
+}
 
 
 def error_from(message: dict[str, Any]) -> SkinSegError:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import CTVolume, Progress, SkinMask, SkinMesh, replacing_together
+from ..core import CTVolume, Progress, SkinMask, SkinMesh, replacing_together, require_writable
 from ..core.geometry import Matrix
 from ..pipeline import JobOptions, compute
 from ..scan.masks import onto_scan
@@ -79,6 +79,7 @@ def export(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     path = Path(arguments["path"])
     finish = FinishOptions(**arguments["finish"])
     finish.check(path)
+    require_writable(path)
     if arguments["mesh"] is not None:
         mesh = get_mesh(arguments["mesh"], Path(arguments["folder"]))
     else:

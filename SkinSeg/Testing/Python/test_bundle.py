@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +189,16 @@ def test_a_model_is_never_overwritten(bundle, tmp_path):
     with pytest.raises(OutputError, match="exists already"):
         write_model(bundle.folder, tmp_path)
     assert load_bundle(bundle.folder) == bundle
+
+
+def test_weights_that_may_not_be_read_are_said(bundle, monkeypatch):
+    real = Path.open
+
+    def opened(self, *arguments, **options):
+        if self.name == bundle.folder.joinpath(WEIGHTS).name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(Refused, match=r"cannot be read .*Check its permissions"):
+        bundle.load_network()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from command import BECOME_NOBODY, REPOSITORY, locked_folder, names, skinseg, write_scan
 from SkinSegLib.cli import main
-from SkinSegLib.core import CTVolume, Progress
+from SkinSegLib.core import CTVolume, OutputError, Progress
 
 #: Limits the size of files; writing beyond it fails as on a full disk.
 LIMIT = """
@@ -121,6 +122,28 @@ def test_format_that_cannot_hold_the_grid_is_refused_early(
     assert "Level" not in err
     assert "WARNING" not in err
     assert names(out) == []
+
+
+@pytest.mark.parametrize("blame", ["folder", "file"])
+def test_a_full_disk_is_not_blamed_on_the_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blame: str
+) -> None:
+    import SimpleITK as sitk
+    from SkinSegLib.segmentation import labelmap
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(*_: object) -> None:
+        raise RuntimeError("ITK says nothing of the disk")
+
+    monkeypatch.setattr(sitk, "WriteImage", write)
+    target = labelmap.tempfile if blame == "folder" else Path
+    monkeypatch.setattr(target, "mkdtemp" if blame == "folder" else "write_bytes", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        labelmap.check_grid(tmp_path / "m.nrrd", np.eye(4), (3, 3, 3))
+    monkeypatch.undo()
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".seg.nrrd"])

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 from command import BECOME_NOBODY, LIBRARY, locked_folder, names
-from SkinSegLib.core import OutputError, replacing, replacing_together, require_writable
+from SkinSegLib.core import (
+    OutputError,
+    lacks_memory,
+    replacing,
+    replacing_together,
+    require_writable,
+)
 
 
 def test_replaces_an_existing_file(tmp_path: Path) -> None:
@@ -279,3 +285,73 @@ except OutputError as error:
     assert f"Cannot write {target}: File too large" in done.stdout
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_half_files_of_a_killed_process_go_and_no_others(tmp_path: Path) -> None:
+    """They show a patient. What was set aside may be the only copy of a file, and stays."""
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(LIBRARY)!r})
+from SkinSegLib.core import replacing
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    target = tmp_path / "a.stl"
+    target.write_text("old")
+    done = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (half,) = (path for path in tmp_path.iterdir() if path != target)
+    start, computer = ".skinseg-", half.name.removeprefix(".skinseg-")[:8]
+    other = f"{int(computer, 16) ^ 1:08x}"
+    stay = [
+        f"{start}{computer}{os.getpid():08x}{12 * 'a'}-a.stl",  # of a living one
+        f"{start}{other}{half.name.removeprefix(start)[8:]}",  # of another computer's
+        f"{start}{12 * 'a'}-a.stl",  # set aside
+        f"{start}else",
+    ]
+    for name in stay:
+        (tmp_path / name).touch()
+    (tmp_path / f"{start}{computer}{8 * 'f'}{12 * 'a'}-a.stl").touch()  # no process has that number
+    require_writable(target)
+    assert names(tmp_path) == sorted([*stay, "a.stl"])
+    assert target.read_text() == "old"
+
+
+def test_a_disk_that_lets_nothing_go_does_not_hide_what_went_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that became read-only meanwhile."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match="Read-only file system"), replacing(tmp_path / "a.stl"):
+        refuse()
+    with pytest.raises(OutputError, match="Read-only file system"):
+        write_three(tmp_path)
+
+
+@pytest.mark.parametrize("name", [240 * "a" + ".seg.nrrd", 123 * "ä" + ".stl"])
+def test_a_name_as_long_as_the_disk_takes(tmp_path: Path, name: str) -> None:
+    for content in ("new", "newer"):  # the second time there is one to set aside
+        with replacing(tmp_path / name) as temporary:
+            assert temporary.name.endswith(name[-9:])
+            temporary.write_text(content)
+        assert (tmp_path / name).read_text() == content
+    assert names(tmp_path) == [name]
+
+
+def test_too_little_memory_in_whatever_words() -> None:
+    for error in (
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        ImportError("libx.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
+    ):
+        assert lacks_memory(error)
+    for error in (OSError(errno.ENOSPC, "full"), ImportError("no module"), ValueError("bad_alloc")):
+        assert not lacks_memory(error)

@@ -124,6 +124,30 @@ def test_too_little_memory_falls_back_and_says_so(bundle, monkeypatch):
     assert "CPU" in notes[0]
 
 
+@pytest.mark.parametrize(
+    "said", ["CUDA error: unspecified launch failure", "No CUDA GPUs are available", "MPS backend"]
+)
+def test_a_gpu_that_is_lost_in_mid_run_falls_back_and_says_so(bundle, monkeypatch, said):
+    """It is not tried a second time: a broken context fails for as long as the process lives."""
+    real, tried = network._predict, []
+
+    def predict(bundle, grey, device, multiple, window, progress):
+        tried.append(device)
+        if device != "cpu":
+            raise RuntimeError(said)
+        return real(bundle, grey, device, multiple, window, progress)
+
+    volume = small_phantom().volume
+    level = find_level(volume)
+    _, expected, _ = network.patient_probability(volume, level, bundle, "cpu")
+    monkeypatch.setattr(network, "_predict", predict)
+    monkeypatch.setattr(network, "choose_device", lambda device: "cuda")
+    _, probability, (note,) = network.patient_probability(volume, level, bundle)
+    assert tried == ["cuda", "cpu"]
+    assert "cuda failed" in note
+    np.testing.assert_array_equal(probability, expected)
+
+
 def test_the_fall_back_is_among_the_findings(oracle, monkeypatch):
     phantom, options = oracle
     real = network.patient_probability

@@ -393,7 +393,7 @@ def test_a_full_disk_is_said(monkeypatch):
 
 def test_pickled_objects_are_refused(tmp_path):
     np.save(tmp_path / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError):
+    with pytest.raises(WorkerError, match="not whole"):
         exchange.get(tmp_path, "evil")
 
 
