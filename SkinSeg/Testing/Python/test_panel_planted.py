@@ -59,4 +59,4 @@ def test_nothing_gets_out_of_the_panel(panel, study, tmp_path, monkeypatch, capf
     assert log
     assert found_below(temp) == {}
     assert found_below(out) == {}
-    assert {name for name in os.listdir("/dev/shm") if "skinseg" in name} <= shared
+    assert {name for name in os.listdir("/dev/shm") if f"-{os.getpid()}-" in name} <= shared

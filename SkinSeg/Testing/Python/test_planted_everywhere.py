@@ -263,7 +263,8 @@ def _is_ours(path: Path) -> bool:
 
 
 def _shared() -> set[str]:
-    return {name for name in os.listdir("/dev/shm") if "skinseg" in name}
+    # Of this process: others on this computer have theirs.
+    return {name for name in os.listdir("/dev/shm") if f"skinseg-exchange-{os.getpid()}-" in name}
 
 
 def test_the_search_finds_what_is_there(tmp_path: Path) -> None:
