@@ -77,7 +77,7 @@ class _Owner:
         self.scene = mrml.ensure_host().mrmlScene
         segmented(volume_node(head_scan()))
         command = _child(case, place) if armed and case.side == "child" else None
-        self.worker = Worker(lambda: SubprocessTransport(command), silence_s=20.0)
+        self.worker = Worker(lambda: SubprocessTransport(command), silence_s=60.0)
         if armed and case.side == "host":
             self._arm_me()
 

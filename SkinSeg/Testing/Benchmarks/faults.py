@@ -47,7 +47,8 @@ from Benchmarks import fault_doors as doors  # noqa: E402
 from Benchmarks import fault_kinds as kinds  # noqa: E402
 from Benchmarks.fault_kinds import Case, Place  # noqa: E402
 
-LIMIT_S = 80.0
+#: Of one process; far more than any takes, also where other work has the cores.
+LIMIT_S = 240.0
 OLD = b"old"
 #: Said where nobody foresaw what happened.
 _UNFORESEEN = ("failed unexpectedly", "Something went wrong that should not")

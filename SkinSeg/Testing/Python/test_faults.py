@@ -35,7 +35,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert told.exists(), done.stdout + done.stderr
     return {"/".join(entry["case"].values()): entry for entry in json.loads(told.read_text())}
