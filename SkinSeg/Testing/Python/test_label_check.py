@@ -243,7 +243,7 @@ def test_values_of_a_labelmap(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("x.nii", b""),
-        ("x.nii.gz", gzip.compress(b"nothing of the kind" * 40)),
+        ("x.nii.gz", gzip.compress(b"nothing of the kind" * 40, mtime=0)),
         ("x.nrrd", b"NRRD0004\ntype: uint8\n"),
         ("x.seg.nrrd", b"NRRD0004\n" + bytes(300)),
         ("x.inv3", b"not a tar" * 100),
@@ -253,6 +253,7 @@ def test_values_of_a_labelmap(tmp_path: Path) -> None:
         ("x.nii", b"NRRD0004\ntype: uint8\n"),
         ("x", b"whatever"),
     ],
+    ids=range(10),
 )
 def test_files_that_hold_no_label(tmp_path: Path, name: str, content: bytes) -> None:
     volume, _ = on_grid("axial")
