@@ -134,7 +134,7 @@ def test_killed_at_twenty_random_moments_it_resumes(cases, start, tmp_path):
     path = os.pathsep.join([str(LIBRARY), HERE])
     done = subprocess.run(
         [sys.executable, tuning_makers.__file__, tmp_path / "run", cases.folder, start.folder,
-         "200", "20"],
+         "60", "20"],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
@@ -143,14 +143,14 @@ def test_killed_at_twenty_random_moments_it_resumes(cases, start, tmp_path):
     )  # fmt: skip
     assert "killed" in done.stdout, done.stderr
     trained = tmp_path / "run"
-    if can_resume(trained):
-        tune(trained, cases.folder, start.folder, 200, resume=True)
-    whole = tune(tmp_path / "whole", cases.folder, start.folder, 200)
+    if not (trained / "model").exists():  # on a slow machine no start got to the end
+        tune(trained, cases.folder, start.folder, 60, resume=can_resume(trained))
+    whole = tune(tmp_path / "whole", cases.folder, start.folder, 60)
     resumed = find_model(str(trained / "model"))
     for name, values in weights_of(whole.bundle).items():
         np.testing.assert_allclose(weights_of(resumed)[name], values, atol=1e-4)
     steps = [int(r["step"]) for r in csv.DictReader((trained / "log.csv").open(encoding="utf-8"))]
-    assert steps[-1] == 200
+    assert steps[-1] == 60
 
 
 def test_half_of_the_scenes_show_own_cases(start):

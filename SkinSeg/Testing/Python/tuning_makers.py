@@ -66,7 +66,7 @@ def _killed_again_and_again(output: Path, cases: Path, model: Path, steps: int, 
                 print(error, flush=True)
             finally:
                 os._exit(code)
-        time.sleep(chance.uniform(0.05, 1.2))
+        time.sleep(chance.uniform(0.05, 2.0))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
