@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from .cli_arguments import number, within
 from .cli_dicom import without_path
-from .dicom import SEGMENTATION_NAME, SURFACE_NAME
 
 if TYPE_CHECKING:
     from .core import Progress, Replacements
@@ -45,7 +44,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         type=Path,
         required=True,
         metavar="FOLDER",
-        help=f"folder, made if missing, for {SEGMENTATION_NAME} and {SURFACE_NAME}",
+        help="folder, made if missing, for segmentation.dcm and surface.dcm",
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--segment", metavar="NAME", help="segment of a .seg.nrrd; default: Head")
@@ -73,7 +72,7 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run(chosen: argparse.Namespace) -> None:
     """Read scan and mask, make layer and surface, and write both objects or none."""
     from .core import replacing_together, require_writable
-    from .dicom import require_highdicom, require_referable
+    from .dicom import SEGMENTATION_NAME, SURFACE_NAME, require_highdicom, require_referable
     from .job import made_folder, mask_at
     from .pipeline import JobOptions, compute
     from .scan import read_source

@@ -114,8 +114,18 @@ def test_all_models_begin_alike_and_are_compared_on_the_test_cases(tmp_path, sta
         name: [head.name for head in site_module.load_sources(tmp_path / f"out/heads/{name}.npz")]
         for name in data
     }
-    assert kept["site-1"] == ["case/head_0001", "phantom-0"]  # its other case is for testing
-    assert kept["site-2"] == ["case/head_0001", "case/head_0002", "phantom-0"]
+    assert kept["site-1"] == [
+        "case/head_0001",
+        "around/case/head_0001",
+        "phantom-0",
+    ]  # its other case is for testing
+    assert kept["site-2"] == [
+        "case/head_0001",
+        "case/head_0002",
+        "around/case/head_0001",
+        "around/case/head_0002",
+        "phantom-0",
+    ]
     card = (done.pooled.folder / "docs" / "README.md").read_text(encoding="utf-8")
     assert "on 3 cases (pooled), 2 steps" in card
     assert "| federated | 0.9000 | 0.9000 | 2.0 | 1.0 |" in done.table.read_text(encoding="utf-8")

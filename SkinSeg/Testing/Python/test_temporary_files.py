@@ -104,7 +104,9 @@ def test_a_name_that_somebody_else_took_is_not_written_to(
 ) -> None:
     (tmp_path / "mine").write_text("mine")
     monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
-    (tmp_path / f".skinseg-{'0' * 12}-a.stl").symlink_to(tmp_path / "mine")
+    monkeypatch.setattr("SkinSegLib.core.files._here", lambda: "")
+    monkeypatch.setattr("os.getpid", lambda: 0)
+    (tmp_path / f".skinseg-{'0' * 20}-a.stl").symlink_to(tmp_path / "mine")
     with pytest.raises(OutputError), replacing(tmp_path / "a.stl") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "mine").read_text() == "mine"
@@ -194,11 +196,9 @@ def test_every_temporary_file_is_made_by_what_makes_it_private() -> None:
             r"\b(mkdtemp|mkstemp|mktemp|NamedTemporaryFile|SpooledTemporary\w+)\(", text
         )
         found |= {(name, call) for call in calls}
-        for line in text.splitlines():
-            if re.search(r"\bTemporaryDirectory\(", line):
-                assert re.match(
-                    r"\s*(with )?(tempfile\.)?TemporaryDirectory\(.*\) as \w+[:,]", line
-                )
+        for call in re.finditer(r"(with )?(tempfile\.)?\bTemporaryDirectory\(", text):
+            closed = r".*\(([^()]|\([^()]*\))*\) as \w+[:,]"
+            assert re.match(closed, text[call.start() :]), name
         # replacing(..., private=True) says it, and keeps it when the file is replaced.
         assert ".touch(mode=" not in text, name
         assert not re.search(r"[\"']/tmp|[\"']/var/tmp", text), name
