@@ -113,10 +113,7 @@ def test_cranium_through_the_logic(host, cranium_path, tmp_path):
 
 
 #: The other scans go through the command (test_real_scans.py), which takes minutes already.
-SCANS = (
-    *("volumes/unc_cthead.nrrd", "volumes/dicom2stl_ct_head.nrrd"),
-    *("volumes/dicom2stl_ct_example.nrrd", "dicom/keinos_head.zip", "dicom/ge_tilt"),
-)
+SCANS = (*("volumes/unc_cthead.nrrd", "dicom/keinos_head.zip", "dicom/ge_tilt"),)
 
 
 @pytest.mark.slow
