@@ -11,20 +11,16 @@ from typing import Any
 
 import pytest
 from SkinSegLib.core import Cancelled, PrivacyError, Progress, ServerError
-from SkinSegLib.privacy.audit import AuditOptions, audit
+from SkinSegLib.privacy.audit import audit
 from SkinSegLib.web import (
     SendOptions,
-    SendOutcome,
     Server,
     fetch,
     list_series,
     send,
 )
 from SkinSegLib.web.dicomweb import DicomWeb
-from web_makers import Fake, cases, fake_server, free_port, reread, uids
-
-FACES = AuditOptions(with_face=True)
-SOON = {"wait_s": 0.01, "attempts": 3}
+from web_makers import FACES, SOON, Fake, cases, fake_server, free_port, reread, sent, uids
 
 
 @pytest.fixture
@@ -43,11 +39,6 @@ def folder(tmp_path: Path, master: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(master, tmp_path / "out"))
-
-
-def sent(fake: Fake, folder: Path, group: int = 16, search: bool = True, **how: Any) -> SendOutcome:
-    web = DicomWeb(Server(fake.url, **{**SOON, **how}))
-    return send(folder, web, SendOptions(FACES, group=group, search=search))
 
 
 def once_only(*answers: Any) -> Any:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from SkinSegLib.cli import main
 from SkinSegLib.core import OutputError, ServerError
-from SkinSegLib.privacy.audit import AuditOptions
 from SkinSegLib.web import (
     Credentials,
-    SendOptions,
-    SendOutcome,
     Server,
     list_series,
     read_credentials,
-    send,
 )
 from SkinSegLib.web.dicomweb import DicomWeb
 from SkinSegLib.web.journal import Journal, journal_in, opened_journal
-from web_makers import Fake, cases, certificate, fake_server
-
-FACES = AuditOptions(with_face=True)
-SOON = {"wait_s": 0.01, "attempts": 3}
+from web_makers import Fake, cases, certificate, fake_server, sent
 
 
 @pytest.fixture
@@ -43,11 +35,6 @@ def folder(tmp_path: Path, master: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(master, tmp_path / "out"))
-
-
-def sent(fake: Fake, folder: Path, group: int = 16, search: bool = True, **how: Any) -> SendOutcome:
-    web = DicomWeb(Server(fake.url, **{**SOON, **how}))
-    return send(folder, web, SendOptions(FACES, group=group, search=search))
 
 
 def test_certificates(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

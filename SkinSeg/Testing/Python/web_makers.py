@@ -25,10 +25,15 @@ import pydicom
 import pytest
 from privacy_makers import KEY, plain_file
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, deidentify
+from SkinSegLib.privacy.audit import AuditOptions
+from SkinSegLib.web import SendOptions, SendOutcome, Server, send
+from SkinSegLib.web.dicomweb import DicomWeb
 
 USER, PASSWORD = "anna", "p\u00e4ss:word"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 NAMES = Pseudonyms(KEY)
+FACES = AuditOptions(with_face=True)
+SOON = {"wait_s": 0.01, "attempts": 3}
 
 
 def cases(folder: Path, files: int = 6, series: int = 1, **changes: Any) -> Path:
@@ -246,6 +251,12 @@ def parts(content_type: str, body: bytes) -> list[bytes]:
         for piece in pieces[1:]
         if not piece.startswith(b"--")
     ]
+
+
+def sent(fake: Fake, folder: Path, group: int = 16, search: bool = True, **how: Any) -> SendOutcome:
+    """Send a folder to a fake server, waiting no longer than a test may."""
+    web = DicomWeb(Server(fake.url, **{**SOON, **how}))
+    return send(folder, web, SendOptions(FACES, group=group, search=search))
 
 
 @contextmanager
