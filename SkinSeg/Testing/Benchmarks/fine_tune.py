@@ -49,14 +49,19 @@ CORRECTED, UNSEEN = (201, 202, 203), (301, 302, 303, 304, 305, 306)
 _GEL_HU, _GRAIN_HU = 35.0, 12.0
 
 
+#: Where gel may lie.
+PLACES = ("back", "side", "top")
+
+
 def cradle_scan(
-    seed: int, spacing_mm: float = 1.5, shape: tuple[int, int, int] = (168, 188, 188)
+    seed: int, spacing_mm: float = 1.5, place: str = "back"
 ) -> tuple[CTVolume, NDArray[np.uint8]]:
-    """A made head in a cradle of gel, and its solid head (k, j, i). Spacing in mm."""
+    """A made head in a cradle of gel, and its solid head (k, j, i). ``place``: one of PLACES."""
+    shape = tuple(round(mm / spacing_mm) for mm in (252, 282, 282))
     rng = np.random.default_rng([seed, 7])
     spec = PhantomSpec(
         seed=seed,
-        shape=shape,
+        shape=shape,  # type: ignore[arg-type]
         spacing_mm=(spacing_mm,) * 3,
         center_ras=(0.0, -18.0, 16.0),
         noise_hu=10.0,
@@ -74,9 +79,13 @@ def cradle_scan(
     bottom = rng.uniform(-130, -118)
     low, high = rng.uniform(-75, -50), rng.uniform(60, 110)
     bowl = rim + 18 * np.abs(right / side) ** 3
-    distance = np.maximum.reduce(
-        [np.abs(right) - side, front - bowl, bottom - front, low - top, top - high]
-    )
+    faces = {
+        "back": [np.abs(right) - side, front - bowl, bottom - front, low - top, top - high],
+        "side": [np.abs(front + 15) - side, 55 + rim / 2 - right, right + bottom, low - top,
+                 top - high],
+        "top": [np.abs(right) - side, np.abs(front + 15) - side, 105 + rim - top, top - 132],
+    }  # fmt: skip
+    distance = np.maximum.reduce(faces[place])
     share = np.clip(0.5 - distance / spacing_mm, 0, 1) * (made.truth == 0)
     # A film of air here and there, as where hair keeps the gel off.
     grey = made.volume.voxels.astype(np.float32)
