@@ -16,12 +16,6 @@ from .exchange import get
 from .messages import ScanMessage, scan_from
 from .tasks_mesh import segment_on_scan
 
-#: Of a DICOM header, what a case keeps, and whose it is.
-_ELEMENTS = (
-    *("PatientID", "PatientSex", "PatientAge", "Manufacturer", "ManufacturerModelName"),
-    *("ConvolutionKernel", "KVP", "SliceThickness", "ContrastBolusAgent", "SpecificCharacterSet"),
-)
-
 
 def cases(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """How many cases the data set ``dataset`` has, which model is in use, and what is undecided.
@@ -36,7 +30,7 @@ def cases(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     from ..training.trainings import compared, require_packages, trainings
 
     folder = Path(arguments["dataset"])
-    there = CaseFolder.open(folder) if (folder / "records").is_dir() else None
+    there = CaseFolder.open(folder) if CaseFolder.is_one(folder) else None
     problem, open_one = "", None
     try:
         require_packages()
@@ -201,7 +195,7 @@ def rank(arguments: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 def _counts(folder: Path) -> dict[str, Any]:
     from ..training.dataset import CaseFolder
 
-    records = CaseFolder.open(folder).records() if (folder / "records").is_dir() else []
+    records = CaseFolder.open(folder).records() if CaseFolder.is_one(folder) else []
     splits = [record.split for record in records]
     return {
         "train": splits.count("train"),
@@ -230,10 +224,11 @@ def _before(arguments: Mapping[str, Any], scan: CTVolume) -> NDArray[np.uint8] |
 def _header(files: list[Path]) -> Any:
     """A header of the files that a scan was loaded from, None without one that can be read."""
     from ..scan.dicom_header import read_dataset
+    from ..training.dataset.intake import HEADER
 
     for path in files[:1]:
         try:
-            return read_dataset(path, stop_before_pixels=True, specific_tags=list(_ELEMENTS))
+            return read_dataset(path, stop_before_pixels=True, specific_tags=list(HEADER))
         except Exception as error:  # pydicom documents no closed list of what damage may raise
             raise SkinSegError(
                 "The DICOM files that the volume was loaded from cannot be read. Check that they "

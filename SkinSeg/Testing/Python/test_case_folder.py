@@ -11,11 +11,12 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from case_makers import add_case, made_case
 from command import LIBRARY
-from privacy_makers import with_text
+from privacy_makers import plain_file, with_text
 from pydicom.dataset import Dataset
 from SkinSegLib.core import (
     AlikeError,
@@ -28,7 +29,13 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.privacy import Pseudonyms
 from SkinSegLib.training.dataset import CaseFolder
-from SkinSegLib.training.dataset.intake import Authorship, own_key, patient_pseudonym, prepare
+from SkinSegLib.training.dataset.intake import (
+    HEADER,
+    Authorship,
+    own_key,
+    patient_pseudonym,
+    prepare,
+)
 from SkinSegLib.training.dataset.nnunet import to_nnunet
 from SkinSegLib.training.dataset.record import record_from
 
@@ -285,6 +292,32 @@ def test_nothing_of_a_header_but_what_may_stay():
     assert (record.age_decade, record.sex, record.contrast) == (50, "F", True)
     assert patient == patient_pseudonym(names, volume, None, "4711-X ")
     assert record_from(text) == record
+
+
+def test_the_panel_reads_all_of_a_header_that_a_case_comes_from(tmp_path):
+    """It reads named elements alone; the command hands over whole headers. One patient is one."""
+    data = plain_file(
+        tmp_path / "a.dcm",
+        PatientID="4711",
+        IssuerOfPatientID="North",
+        PatientSex="F",
+        PatientAge="034Y",
+        ConvolutionKernel="H31s",
+        ContrastBolusAgent="Agent",
+        KVP="120",
+        SliceThickness="1.5",
+    )
+    named = pydicom.dcmread(tmp_path / "a.dcm", specific_tags=list(HEADER))
+    volume, mask = made_case(1)
+    names = Pseudonyms(b"k" * 32)
+    records = []
+    for header in (data, named):
+        patient = patient_pseudonym(names, volume, header)
+        records.append(prepare(volume, mask, patient, header=header).record)
+    assert records[0] == records[1]
+    assert records[0].scanner.kernel == "H31s"
+    data.IssuerOfPatientID = "South"
+    assert patient_pseudonym(names, volume, data) != records[0].patient
 
 
 def test_a_case_without_a_face_differs_only_there():

@@ -42,6 +42,12 @@ _MADE_BY = "skinseg"
 _CONTACT_CELL_MM, _CONTACT_CELLS, _CONTACT_ML = 2.0, 2, 1.0
 #: Less than this in mL is no head, not even half of a child's.
 _LEAST_ML = 200.0
+#: Elements of a DICOM header that a case comes from: whose it is, and what is kept of it.
+HEADER = (
+    *("SpecificCharacterSet", "StudyInstanceUID", "PatientID", "IssuerOfPatientID"),
+    *("IssuerOfPatientIDQualifiersSequence", "PatientSex", "PatientAge", "Manufacturer"),
+    *("ManufacturerModelName", "ConvolutionKernel", "KVP", "SliceThickness", "ContrastBolusAgent"),
+)
 #: The key of a user's pseudonyms.
 _KEY = "pseudonyms.key"
 
