@@ -316,6 +316,7 @@ def test_the_panel_reads_all_of_a_header_that_a_case_comes_from(tmp_path):
         records.append(prepare(volume, mask, patient, header=header).record)
     assert records[0] == records[1]
     assert records[0].scanner.kernel == "H31s"
+    assert patient_pseudonym(names, volume, data, " 4711 ") == records[0].patient
     data.IssuerOfPatientID = "South"
     assert patient_pseudonym(names, volume, data) != records[0].patient
 

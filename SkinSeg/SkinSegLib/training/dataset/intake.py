@@ -105,15 +105,15 @@ def patient_pseudonym(
 ) -> str:
     """The pseudonym of the scan's patient.
 
-    ``identifier``: the patient's number, if the user gives one; else that of the DICOM ``header``.
-    Without either each scan is a patient of its own.
+    ``identifier``: the patient's number, if the user gives one; else that of the DICOM ``header``,
+    which says who gave it out in either case. Without either each scan is a patient of its own.
     """
-    if not identifier.strip() and str(getattr(header, "PatientID", None) or "").strip():
+    known = identifier.strip()
+    if str(getattr(header, "PatientID", None) or "").strip():
         from SkinSegLib.privacy.patients import Patients
 
         found = Patients().identity(header)
-        return pseudonyms.patient(found.identifier, found.issuer)
-    known = identifier.strip()
+        return pseudonyms.patient(known or found.identifier, found.issuer)
     return pseudonyms.patient(known or "scan " + digest(volume.voxels, volume.ijk_to_ras))
 
 
