@@ -123,6 +123,7 @@ def _say(row: Row) -> None:
 
 
 def _set(name: str, count: int) -> DataSet:
+    from .core import SkinSegError
     from .training.dataset import CaseFolder
     from .training.evaluation import (
         SPLITS,
@@ -134,7 +135,10 @@ def _set(name: str, count: int) -> DataSet:
     )
 
     if CaseFolder.is_one(Path(name)):
-        return case_folder(CaseFolder.open(Path(name)), "test")
+        tests = case_folder(CaseFolder.open(Path(name)), "test")
+        if not tests.entries:
+            raise SkinSegError(f"{name} has no case for testing. See skinseg data split.")
+        return tests
     if name in SPLITS:
         return single_scans(name)
     if name == "outlines":
@@ -146,7 +150,7 @@ def _engines(chosen: argparse.Namespace) -> list[Engine]:
     from .segmentation import SegmentOptions
     from .segmentation.models import find_model, require_packages
     from .segmentation.options import SHIPPED_MODEL
-    from .training.evaluation import Engine, by_segment
+    from .training.evaluation import Engine, by_segment, network_engine
 
     engines: list[Engine] = []
     for name in dict.fromkeys(chosen.engines):
@@ -162,9 +166,8 @@ def _engines(chosen: argparse.Namespace) -> list[Engine]:
             models = list(dict.fromkeys(chosen.models or [SHIPPED_MODEL]))
             for model in models:
                 find_model(model)
-                options = SegmentOptions(engine=name, model=model, device=chosen.device)
                 shown = name if len(models) == 1 else f"{name} {Path(model).name}"
-                engines.append(Engine(shown, partial(by_segment, options=options)))
+                engines.append(network_engine(shown, model, chosen.device))
         else:
             engines.append(Engine(name, partial(by_segment, options=SegmentOptions(engine=name))))
     return engines

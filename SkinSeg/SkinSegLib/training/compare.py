@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from SkinSegLib.core import Progress, SkinSegError
-from SkinSegLib.segmentation import SegmentOptions
 from SkinSegLib.segmentation.bundle import Bundle
 
 from .dataset import CaseFolder
 from .evaluation import (
     DataSet,
-    Engine,
     Evaluation,
     Row,
-    by_segment,
     case_folder,
     evaluate,
+    network_engine,
     scenes,
     write_csv,
     write_markdown,
@@ -80,28 +77,23 @@ def compare(
     ``done`` is told each row. Progress: a stage for each case. Raises SkinSegError where the data
     set has no test case, or one that cannot be read: a model is not let through on half a test.
     """
-    if not any(record.split == "test" for record in cases.records()):
+    tests = case_folder(cases, "test")
+    if not tests.entries:
         raise SkinSegError(
             "The data set has no case for testing, so nobody can say whether a model is better. "
             "Keep at least one labelled scan for testing; skinseg data split does that."
         )
     made = _SCENES if made is None else made
-    sets: list[DataSet] = [case_folder(cases, "test")]
+    sets: list[DataSet] = [tests]
     if made:
         sets.append(scenes(made, made=_HEADS))
     engines = [
-        Engine(
-            name,
-            partial(
-                by_segment,
-                options=SegmentOptions(engine="network", model=str(bundle.folder), device=device),
-            ),
-        )
+        network_engine(name, str(bundle.folder), device)
         for name, bundle in ((OLD, old), (NEW, new))
     ]
     result = evaluate(sets, engines, progress, done)
-    tested = {row.case for row in result.rows if row.data_set == sets[0].name}
-    left_out = len(sets[0].entries) - len(tested)
+    tested = {row.case for row in result.rows if row.data_set == tests.name}
+    left_out = len(tests.entries) - len(tested)
     if left_out:
         raise SkinSegError(" ".join(["Not all test cases could be used.", *result.warnings]))
     return Comparison(result, worse_than(result), old.identity, new.identity)

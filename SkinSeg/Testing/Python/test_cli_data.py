@@ -11,12 +11,14 @@ from case_makers import add_case, made_case
 from model_makers import write_model
 from scan_makers import Grid, write_dicom
 from SkinSegLib import cli, cli_data
-from SkinSegLib.core import LPS_RAS
+from SkinSegLib.core import LPS_RAS, CTVolume, Progress
 from SkinSegLib.segmentation import live, models
 from SkinSegLib.training import compare
 from SkinSegLib.training.audit import audit, write_page
 from SkinSegLib.training.dataset import CaseFolder
 from SkinSegLib.training.dataset.files import write_nifti
+from SkinSegLib.training.dataset.intake import prepare
+from SkinSegLib.training.evaluation import case_folder
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +169,20 @@ def test_a_worse_model_stays_out(tmp_path, capsys, mixed, monkeypatch):
     assert live.live_model() == "second"
     assert "second       0.1, yours, in use" in run(capsys, "models")
     assert "first is used again" in run(capsys, "models", "--back")
+
+
+def test_thick_slices_of_a_case_are_compared_by_their_outlines(tmp_path):
+    for seed, step in ((1, 4.0), (2, 12.0)):
+        volume, mask = made_case(seed)
+        matrix = volume.ijk_to_ras @ np.diag([1, 1, step / 4.0, 1])
+        every = round(step / 4.0)
+        scan = CTVolume(volume.voxels[::every], matrix)
+        cases = CaseFolder.create(tmp_path / f"set{seed}")
+        taken = prepare(scan, mask[::every], f"MADE{seed:04}", "test")
+        cases.add(taken.record, taken.volume, taken.mask)
+        (entry,) = case_folder(cases, "test", "North").entries
+        assert entry.load(Progress()).reference.in_slices == (step > 4)
+    assert case_folder(cases, "train").entries == ()
 
 
 def test_scores_of_the_sets_own_test_cases(mixed, tmp_path, capsys):

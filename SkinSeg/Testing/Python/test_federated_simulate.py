@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from command import write_scan
 from federated_makers import TINY, ball, tiny_model
-from SkinSegLib.cli import main
 from SkinSegLib.core import Cancelled, CTVolume, OutputError, Progress, SkinSegError
 from SkinSegLib.scan import read
 from SkinSegLib.training import finetune, train
@@ -191,32 +189,3 @@ def test_the_table_says_means_problems_and_what_was_left_out():
     assert "| federated | 0.3500 | 0.7000 | 0.0000 |" in text
     assert "It failed." in text
     assert "x was left out" in text
-
-
-def test_thick_slices_are_compared_in_their_planes():
-    thin = CTVolume(np.zeros((4, 4, 4), np.int16), np.diag([1.0, 1.0, 1.0, 1.0]))
-    assert not compare._in_slices(thin)
-    assert compare._in_slices(replace(thin, ijk_to_ras=np.diag([1.0, 1.0, 5.0, 1.0])))
-
-
-def test_the_command_writes_a_job_of_the_shipped_model(tmp_path, capsys):
-    assert main(["federated", "export-job", "-o", str(tmp_path), "--name", "ours",
-                 "--model", "skin-ct-head", "--rounds", "4", "--steps", "9"]) == 0  # fmt: skip
-    assert "SkinSegLib.training.federated." in capsys.readouterr().out
-    config = json.loads((tmp_path / "ours/app/config/config_fed_client.json").read_text())
-    (executor,) = config["executors"]
-    assert executor["executor"]["path"] == "SkinSegLib.training.federated.client.SiteTrainer"
-    plan = executor["executor"]["args"]["plan"]
-    assert (plan["rounds"], plan["local_steps"], plan["design"]) == (4, 9, "residual-2.5mm")
-    begun = read_weights(tmp_path / "ours/app/config/start.npz")
-    assert sum(value.size for value in begun.values()) > 1e6
-
-
-def test_the_command_says_what_is_missing(tmp_path, capsys, monkeypatch):
-    assert main(["federated", "simulate", str(tmp_path / "none"), "-o", str(tmp_path / "o")]) == 1
-    assert "holds no data set" in capsys.readouterr().err
-    from SkinSegLib.training.federated import job
-
-    monkeypatch.setattr(job, "find_spec", lambda name: None)
-    assert main(["federated", "export-job", "-o", str(tmp_path)]) == 1
-    assert "skinseg[federated]" in capsys.readouterr().err

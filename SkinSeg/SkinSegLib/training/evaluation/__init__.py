@@ -12,7 +12,7 @@ from .cases import (
     single_scans,
 )
 from .measures import Distances, Figures, Reference, measure
-from .run import Engine, Evaluation, Row, by_segment, evaluate
+from .run import Engine, Evaluation, Row, by_segment, evaluate, network_engine
 from .tables import check_card, write_card, write_csv, write_markdown, write_picture
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "check_card",
     "evaluate",
     "measure",
+    "network_engine",
     "outlines",
     "pairs_in",
     "scenes",

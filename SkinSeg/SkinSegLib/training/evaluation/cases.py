@@ -155,10 +155,10 @@ def pairs_in(folder: Path) -> DataSet:
     return DataSet(folder.resolve().name, tuple(entries))
 
 
-def case_folder(cases: CaseFolder, split: str) -> DataSet:
-    """The labelled cases of a hospital's own data set, of "train" or "test".
+def case_folder(cases: CaseFolder, split: str, name: str = "") -> DataSet:
+    """The labelled cases of a hospital's own data set, of "train" or "test", maybe none.
 
-    Raises SkinSegError where there is none.
+    ``name``: of the data set, the folder's if empty.
     """
 
     def load(record: CaseRecord, progress: Progress) -> Case:
@@ -169,10 +169,8 @@ def case_folder(cases: CaseFolder, split: str) -> DataSet:
         return _labelled(volume, mask)
 
     chosen = [record for record in cases.records() if record.split == split]
-    if not chosen:
-        raise SkinSegError(f"The data set {cases.folder} has no cases for {split}.")
-    name = cases.folder.resolve().name
-    return DataSet(name, tuple(Entry(record.name, partial(load, record)) for record in chosen))
+    entries = tuple(Entry(record.name, partial(load, record)) for record in chosen)
+    return DataSet(name or cases.folder.resolve().name, entries)
 
 
 def _pair(scan: Path, label: Path, progress: Progress) -> Case:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,12 @@ class Evaluation:
 
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
+
+
+def network_engine(name: str, model: str, device: str = "auto") -> Engine:
+    """The network engine of SkinSeg with a ``model``, by its name or as a folder."""
+    options = SegmentOptions(engine="network", model=model, device=device)
+    return Engine(name, partial(by_segment, options=options))
 
 
 def by_segment(volume: CTVolume, options: SegmentOptions) -> NDArray[np.uint8]:

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from SkinSegLib.core import CTVolume, Progress, SkinSegError, replacing
-from SkinSegLib.segmentation import SegmentOptions
+from SkinSegLib.core import Progress, replacing
 from SkinSegLib.segmentation.bundle import Bundle
-from SkinSegLib.segmentation.level import find_level
 
-from ..dataset import CaseFolder, CaseRecord
-from ..evaluation import (
-    Case,
-    DataSet,
-    Engine,
-    Entry,
-    Evaluation,
-    Reference,
-    Row,
-    by_segment,
-    evaluate,
-    write_csv,
-)
+from ..evaluation import DataSet, Evaluation, Row, evaluate, network_engine, write_csv
 
-#: Slices thicker than this are compared by their outlines only, mm.
-_THICK_MM = 3.0
 COMPARISON, FIGURES = "comparison.md", "comparison.csv"
-
-
-def test_cases(name: str, data: Path) -> DataSet:
-    """The test cases of a site's data set; none where it has no test cases."""
-    cases = CaseFolder.open(data)
-    chosen = [record for record in cases.records() if record.split == "test"]
-    return DataSet(name, tuple(Entry(r.name, partial(_case, cases, r)) for r in chosen))
-
-
-def _case(cases: CaseFolder, record: CaseRecord, progress: Progress) -> Case:
-    volume, mask = cases.read(record)
-    if mask is None:
-        raise SkinSegError(f"{record.name} has no label yet. Label it first.")
-    return Case(Reference(volume, mask, find_level(volume).skin, _in_slices(volume)))
-
-
-def _in_slices(volume: CTVolume) -> bool:
-    thick = max(volume.spacing[2], volume.slice_gap_mm or 0) > _THICK_MM
-    return thick and volume.spacing[2] > 1.5 * max(volume.spacing[:2])
 
 
 def compare(
@@ -63,16 +27,7 @@ def compare(
     ``models``: by what the table calls them. Progress: a stage for each case. Raises SkinSegError
     where no case can be had, OutputError, Cancelled.
     """
-    engines = [
-        Engine(
-            name,
-            partial(
-                by_segment,
-                options=SegmentOptions(engine="network", model=str(bundle.folder), device=device),
-            ),
-        )
-        for name, bundle in models.items()
-    ]
+    engines = [network_engine(name, str(one.folder), device) for name, one in models.items()]
     result = evaluate([data for data in sets if data.entries], engines, progress)
     write_csv(result, output / FIGURES)
     with replacing(output / COMPARISON) as temporary:

@@ -13,13 +13,14 @@ from typing import Any
 from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.bundle import Bundle, load_bundle
 
-from ..evaluation import DataSet
+from ..dataset import CaseFolder
+from ..evaluation import DataSet, case_folder
 from ..finetune import MADE_HEADS, OWN
 from ..scenes import HeadSource
 from ..scenes.sources import made_source
 from ..session import HEAD_MM, MODEL
 from ..transplant import SURROUNDINGS
-from .compare import COMPARISON, compare, test_cases
+from .compare import COMPARISON, compare
 from .job import export_job, require_flare
 from .plan import FederatedPlan
 from .result import RESULT, TABLE, bundle_of, model_values, write_model
@@ -69,7 +70,8 @@ def simulate(
     """
     require_flare()
     progress = progress or Progress()
-    sets = [*(test_cases(site, folder) for site, folder in data.items()), *more]
+    own = [case_folder(CaseFolder.open(folder), "test", site) for site, folder in data.items()]
+    sets = [*own, *more]
     if not any(part.entries for part in sets):
         raise SkinSegError("None of the data sets has a test case to compare on. Set some aside.")
     _begin(output, start, plan, list(data))
