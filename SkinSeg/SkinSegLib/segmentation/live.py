@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..core import ModelError, OutputError, replacing
-from .models import find_model, require_packages, user_folder
+from ..core import ModelError, replacing
+from .models import find_model, made_user_folder, require_packages, user_folder
 from .options import LIVE_MODEL, SHIPPED_MODEL
 
 _FILE = "live.json"
@@ -94,14 +94,7 @@ def _history() -> list[str]:
 
 
 def _write(history: list[str]) -> None:
-    path = _path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {path.parent} cannot be made ({error.strerror}). Set SKINSEG_MODELS to a "
-            "folder that can be written to."
-        ) from error
+    path = made_user_folder() / _FILE
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({"models": history}, indent=1) + "\n", encoding="utf-8")
 

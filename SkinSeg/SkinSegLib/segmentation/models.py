@@ -140,6 +140,19 @@ def user_folder() -> Path:
     return Path(base) / "skinseg" / "models"
 
 
+def made_user_folder() -> Path:
+    """:func:`user_folder`, made if missing. Raises OutputError."""
+    folder = user_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder {folder} cannot be made ({error.strerror}). Set {FOLDER_VARIABLE} to a "
+            "folder that can be written to."
+        ) from error
+    return folder
+
+
 def network_is_there(name: str) -> bool:
     """Whether the packages and the model that the network needs are installed."""
     if any(find_spec(package) is None for package in PACKAGES):

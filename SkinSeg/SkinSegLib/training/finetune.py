@@ -20,13 +20,13 @@ import numpy as np
 from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.bundle import Bundle, write_bundle
 
+from .card import LICENCE, NOT_COMPARED, model_card, recipe_of, trained_on
 from .dataset import CaseFolder, CaseRecord
 from .designs import DESIGNS
-from .evaluation.tables import CARD_MARKS
 from .labels import label_of
 from .scenes import HeadSource, Scene, gather_sources, load_sources, make_scene, save_sources
 from .scenes.sources import from_scan, made_source
-from .session import HEAD_MM, LICENCE, MODEL, draw_curves
+from .session import HEAD_MM, MODEL, draw_curves
 from .train import TrainOptions, train
 from .transplant import SURROUNDINGS, surroundings, transplanted
 
@@ -133,7 +133,17 @@ def fine_tune(
         arguments=start.arguments,
         cell_mm=start.cell_mm,
         threshold=start.threshold,
-        card=_card(options, start, names),
+        card=model_card(
+            f"{options.name} {options.version}",
+            f"{trained_on(**start.identity)} by corrected scans: {len(names)} cases "
+            f"({', '.join(names)}).",
+            NOT_COMPARED,
+            {
+                **recipe_of(folder),
+                "share of corrected scans": options.share,
+                "other heads": "those of the shipped model" if options.data else "made ones",
+            },
+        ),
         licence=LICENCE,
         authors="Whoever trained it",
     )
@@ -231,28 +241,3 @@ def _rehearsal(
         heads.append(made_source(seed, HEAD_MM))
         progress.update(0.5 + 0.5 * len(heads) / len(seeds))
     return heads[:made], heads[made:]
-
-
-def _card(options: FineTuneOptions, start: Bundle, names: tuple[str, ...]) -> str:
-    recipe = json.loads((options.output / "recipe.json").read_text(encoding="utf-8"))
-    rows = "\n".join(
-        f"| {key} | {value} |" for key, value in recipe.items() if key not in ("sources",)
-    )
-    return f"""# {options.name} {options.version}
-
-Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
-not a medical device. Trained on from {start.name} {start.version} (weights' SHA-256
-`{start.sha256[:16]}...`) by corrected scans: {len(names)} cases ({", ".join(names)}).
-
-{CARD_MARKS[0]}
-
-Not yet compared with the model that it was trained from.
-
-{CARD_MARKS[1]}
-
-| recipe | |
-|---|---|
-{rows}
-| share of corrected scans | {options.share} |
-| other heads | {"those of the shipped model" if options.data else "made ones"} |
-"""

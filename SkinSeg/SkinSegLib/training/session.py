@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from SkinSegLib.core import OutputError, Progress, replacing
 from SkinSegLib.segmentation.bundle import Bundle, write_bundle
 
+from .card import LICENCE, model_card, recipe_of
 from .designs import DESIGNS
-from .evaluation.tables import CARD_MARKS
 from .labels import label_of
 from .scenes import HeadSource, gather_sources, load_sources, save_sources
 from .train import TrainOptions, train
@@ -61,7 +60,12 @@ def train_model(
         network=design.network,
         arguments=design.arguments,
         cell_mm=design.cell_mm,
-        card=_card(name, folder),
+        card=model_card(
+            name,
+            "Trained by `skinseg train`.",
+            "Not yet evaluated: run `skinseg evaluate --card` with this folder.",
+            recipe_of(folder),
+        ),
         licence=LICENCE,
     )
     return TrainedModel(bundle, curves, folder / "log.csv")
@@ -107,34 +111,3 @@ def _heads(data: Path, cache: Path, held_out: bool, progress: Progress) -> list[
         save_sources(heads, temporary)
     # As they come back: half precision, so that a resumed training sees the same.
     return load_sources(cache)
-
-
-def _card(name: str, folder: Path) -> str:
-    """What is known of a model that was just trained; its figures come from an evaluation."""
-    recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
-    rows = "\n".join(
-        f"| {key} | {value} |" for key, value in recipe.items() if key not in ("sources",)
-    )
-    return f"""# {name}
-
-Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
-not a medical device. Trained by `skinseg train`.
-
-{CARD_MARKS[0]}
-
-Not yet evaluated: run `skinseg evaluate --card` with this folder.
-
-{CARD_MARKS[1]}
-
-| recipe | |
-|---|---|
-{rows}
-| heads | {len(recipe["sources"])} |
-"""
-
-
-LICENCE = """Copyright the owner of the training data and of the training.
-
-This model was trained by its user. Whoever passes it on says under which licence, and whether the
-patients' consent covers it.
-"""

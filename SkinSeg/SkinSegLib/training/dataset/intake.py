@@ -17,7 +17,6 @@ from SkinSegLib.core import (
     FindingKind,
     GeometryError,
     LabelError,
-    OutputError,
     PrivacyError,
     Progress,
     SkinMask,
@@ -85,18 +84,12 @@ def own_key() -> tuple[bytes, Path, bool]:
     damaged, OutputError if it cannot be made.
     """
     from SkinSegLib.privacy import load_key, make_key
-    from SkinSegLib.segmentation.models import user_folder
+    from SkinSegLib.segmentation.models import made_user_folder, user_folder
 
     path = user_folder() / _KEY
     if path.exists():
         return load_key(path), path, False
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"The folder {path.parent} cannot be made ({error.strerror}). Set SKINSEG_MODELS to a "
-            "folder that can be written to."
-        ) from error
+    made_user_folder()
     return make_key(path), path, True
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from SkinSegLib.segmentation.bundle import Bundle, write_bundle
 
-from ..evaluation.tables import CARD_MARKS
-from ..session import LICENCE, MODEL
+from ..card import LICENCE, NOT_COMPARED, model_card, trained_on
+from ..session import MODEL
 from .plan import FederatedPlan
 from .weights import Weights, read_weights
 
@@ -67,27 +67,13 @@ def bundle_of(
             arguments=model["arguments"],
             cell_mm=float(model["cell_mm"]),
             threshold=float(model["threshold"]),
-            card=_card(model, plan, how),
+            card=model_card(
+                f"{model['model']} {model['model_version']}",
+                f"{trained_on(*(model[f'start_{of}'] for of in ('name', 'version', 'sha256')))} "
+                f"{how}.",
+                NOT_COMPARED,
+                plan.plain(),
+            ),
             licence=LICENCE,
             authors="Whoever trained it",
         )
-
-
-def _card(model: Mapping[str, Any], plan: FederatedPlan, how: str) -> str:
-    rows = "\n".join(f"| {key} | {value} |" for key, value in plan.plain().items())
-    return f"""# {model["model"]} {model["model_version"]}
-
-Tells the patient from table, head holder, cushions, masks and tubes in a head CT. Research only,
-not a medical device. Trained on from {model["start_name"]} {model["start_version"]} (weights'
-SHA-256 `{model["start_sha256"][:16]}...`) {how}.
-
-{CARD_MARKS[0]}
-
-Not yet compared with the model that it was trained from.
-
-{CARD_MARKS[1]}
-
-| recipe | |
-|---|---|
-{rows}
-"""
