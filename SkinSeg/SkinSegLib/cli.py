@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, cancelled, or checked and not good, 2 bad usage.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns the exit code; bad usage ends by SystemExit(2), as argparse does.
     """
+    # NumPy's matrices are small here: threads that wait for each other take up to thirty times as
+    # long where other programs compute. PyTorch has threads of its own.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = build_parser()
     chosen = parser.parse_args(arguments)
     _check_input(parser, chosen)

@@ -26,6 +26,8 @@ _OWNER = 0o600
 _TEMPORARY = re.compile(re.escape(_PREFIX) + r"(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{12}-")
 #: Of a file's name in bytes, which is what most disks take.
 _LONGEST_NAME = 255
+#: Temporary files of this process that could not be removed, as on a disk that became read-only.
+_left: set[Path] = set()
 
 
 class Replacements:
@@ -204,13 +206,17 @@ def _here() -> str:
 
 def _remove(temporary: Path) -> None:
     """Remove a temporary file; where that fails, what is to be told is why it was not needed."""
+    _left.add(temporary)
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
+        _left.discard(temporary)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes that are gone. What was set aside stays: it may be the
-    only copy of the user's own file."""
+    """Remove temporary files of processes that are gone, and those that this one had to leave. What
+    was set aside stays: it may be the only copy of the user's own file."""
+    for path in [path for path in _left if path.parent == folder]:
+        _remove(path)
     try:
         found = [path for path in folder.iterdir() if path.name.startswith(_PREFIX)]
     except OSError:

@@ -1,6 +1,7 @@
 """A coarse grid over a scan: block means down, linear interpolation back up, slice by slice.
 
-Nothing of the scan's full size is ever held as floats.
+Nothing of the scan's full size is ever held as floats. No matrix products: of so small matrices
+they gain nothing by several threads, and wait for each other where other programs compute.
 """
 
 from __future__ import annotations
@@ -58,8 +59,7 @@ class CoarseGrid:
 
         Padding counts as air. Shape: coarse_shape.
         """
-        starts = np.arange(0, self.shape[1], self.factors[1])
-        average_i = self._averaging_columns()
+        rows, columns = (np.arange(0, self.shape[axis], self.factors[axis]) for axis in (1, 2))
         result = np.zeros(self.coarse_shape, np.float32)
         scale = np.float32(1.0 / (level.tissue - level.air))
         padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
@@ -69,10 +69,13 @@ class CoarseGrid:
             if padding.size:
                 part[np.isin(voxels, padding)] = level.air
             part -= np.float32(level.air)
-            result[k // self.factors[0]] += np.add.reduceat(part, starts, axis=0) @ average_i
-        depth = np.bincount(np.arange(self.shape[0]) // self.factors[0]).astype(np.float32)
-        rows = np.diff(np.append(starts, self.shape[1])).astype(np.float32)
-        return result * (scale / (depth[:, None, None] * rows[:, None]))
+            part = np.add.reduceat(np.add.reduceat(part, rows, axis=0), columns, axis=1)
+            result[k // self.factors[0]] += part
+        depth, height, width = (
+            np.diff(np.append(np.arange(0, n, f), n)).astype(np.float32)
+            for n, f in zip(self.shape, self.factors, strict=True)
+        )
+        return result * (scale / (depth[:, None, None] * height[:, None] * width))
 
     def at_centres(self, volume: CTVolume) -> NDArray[Any]:
         """Grey values of the voxel in the middle of each block; shape: coarse_shape."""
@@ -96,25 +99,14 @@ class CoarseGrid:
         low_k, weight_k = self._between(0, box[0])
         low_j, weight_j = self._between(1, box[1])
         low_i, weight_i = self._between(2, box[2])
-        spread_i = np.zeros((self.coarse_shape[2], len(low_i)), np.float32)
-        column = np.arange(len(low_i))
-        np.add.at(spread_i, (low_i, column), 1 - weight_i)
-        np.add.at(spread_i, (np.minimum(low_i + 1, self.coarse_shape[2] - 1), column), weight_i)
+        high_i = np.minimum(low_i + 1, self.coarse_shape[2] - 1)
         high_j = np.minimum(low_j + 1, self.coarse_shape[1] - 1)
         for low, weight in zip(low_k, weight_k, strict=True):
             between = coarse[low]
             if weight > 0:
                 between = between * (1 - weight) + coarse[low + 1] * weight
-            wide = between @ spread_i
+            wide = between[:, low_i] * (1 - weight_i) + between[:, high_i] * weight_i
             yield wide[low_j] * (1 - weight_j)[:, None] + wide[high_j] * weight_j[:, None]
-
-    def _averaging_columns(self) -> Floats:
-        """(voxels, blocks) matrix that averages the voxels of each block along i."""
-        n, factor, blocks = self.shape[2], self.factors[2], self.coarse_shape[2]
-        matrix = np.zeros((n, blocks), np.float32)
-        matrix[np.arange(n), np.arange(n) // factor] = 1
-        matrix /= matrix.sum(axis=0)
-        return matrix
 
     def _between(self, axis: int, part: slice) -> tuple[NDArray[np.int64], Floats]:
         """For each voxel along an axis the block centre before it, and the next one's weight."""

@@ -1,12 +1,13 @@
 """The grid that the network sees: nearly isotropic cells, axes in the order closest to R, A, S.
 
-Every axis is resampled by one small matrix, slice by slice, so that nothing of the scan's full
-size is ever held as floats, and a scan of any orientation looks to the network like any other.
+Every axis is resampled by one small sparse matrix, slice by slice, so that nothing of the scan's
+full size is ever held as floats, and a scan of any orientation looks to the network like any other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class NetworkGrid:
 
         Padding counts as air. ``level``: the grey values of air and soft tissue.
         """
-        to_k, to_j, to_i = (_to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True))
+        to_k, to_j, to_i = self._to_cells()
         padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
         contrast = level.tissue - level.air
         top = level.air + GREY_RANGE[1] * contrast
@@ -66,17 +67,17 @@ class NetworkGrid:
             part = np.clip(voxels, level.air, top).astype(np.float32)
             if padding.size:
                 part[np.isin(voxels, padding)] = level.air
-            flat[k] = to_j @ (part @ to_i.T)
-        coarse = np.tensordot(to_k, flat, axes=(1, 0))
+            flat[k] = (to_i @ (to_j @ part).T).T
+        coarse = _along_first(to_k, flat)
         coarse -= np.float32(level.air)
         coarse /= np.float32(contrast)
         return self._to_network(coarse)
 
     def label(self, mask: NDArray[np.uint8]) -> Floats:
         """The share of each cell that a mask (k, j, i; the scan's grid) fills: network_shape."""
-        to_k, to_j, to_i = (_to_cells(n, c) for n, c in zip(self.shape, self.cells, strict=True))
-        flat = np.stack([to_j @ (part.astype(np.float32) @ to_i.T) for part in mask])
-        return self._to_network(np.tensordot(to_k, flat, axes=(1, 0)))
+        to_k, to_j, to_i = self._to_cells()
+        flat = np.stack([(to_i @ (to_j @ part.astype(np.float32)).T).T for part in mask])
+        return self._to_network(_along_first(to_k, flat))
 
     def on_coarse(self, values: Floats, grid: CoarseGrid) -> Floats:
         """What the network says (network_shape), linearly interpolated at blocks of the scan."""
@@ -90,6 +91,12 @@ class NetworkGrid:
             result = np.moveaxis(np.tensordot(matrix, result, axes=(1, axis)), 0, axis)
         return np.ascontiguousarray(result, np.float32)
 
+    def _to_cells(self) -> list[Any]:
+        """For k, j and i the sparse (cells, voxels) matrix that averages over each cell."""
+        from scipy.sparse import csr_array
+
+        return [csr_array(_to_cells(n, c)) for n, c in zip(self.shape, self.cells, strict=True)]
+
     def _to_network(self, values: Floats) -> Floats:
         turned = values.transpose(self.axes)
         backward = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
@@ -99,6 +106,12 @@ class NetworkGrid:
         backward = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
         back: Floats = values[backward].transpose(np.argsort(self.axes))
         return back
+
+
+def _along_first(matrix: Any, values: Floats) -> Floats:
+    """A sparse matrix applied along the first axis."""
+    rows: Floats = matrix @ values.reshape(len(values), -1)
+    return rows.reshape(-1, *values.shape[1:])
 
 
 def _closest_axes(

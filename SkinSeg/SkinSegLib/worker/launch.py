@@ -6,8 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+#: One thread for NumPy's small matrices, as in cli.py.
 _START = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from SkinSegLib.worker.child import main; main()"
+    "import os, sys; os.environ.setdefault('OPENBLAS_NUM_THREADS', '1'); "
+    "sys.path.insert(0, sys.argv[1]); from SkinSegLib.worker.child import main; main()"
 )
 
 

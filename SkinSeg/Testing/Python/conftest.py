@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# As the command and the worker have it, before NumPy is imported: several processes test at once.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]

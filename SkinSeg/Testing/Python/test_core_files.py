@@ -334,6 +334,26 @@ def test_a_disk_that_lets_nothing_go_does_not_hide_what_went_wrong(
         write_three(tmp_path)
 
 
+def test_what_could_not_be_removed_goes_as_soon_as_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same process goes on, as Slicer does, and the disk may be written to again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(OutputError), replacing(tmp_path / "a.stl") as temporary:
+            temporary.write_text("half")
+            refuse()
+    assert temporary.read_text() == "half"
+    with replacing(tmp_path / "b.stl") as other:
+        other.write_text("being written")
+        require_writable(tmp_path / "a.stl")
+        assert set(tmp_path.iterdir()) == {other}
+
+
 @pytest.mark.parametrize("name", [240 * "a" + ".seg.nrrd", 123 * "ä" + ".stl"])
 def test_a_name_as_long_as_the_disk_takes(tmp_path: Path, name: str) -> None:
     for content in ("new", "newer"):  # the second time there is one to set aside
