@@ -43,8 +43,13 @@ def stamp(space: str) -> str:
     return f"SkinSeg. SPACE={space}"
 
 
-def tag_of(text: str) -> str:
-    """The space that a header or comment names; "" if it names none."""
+def tag_of(text: str | bytes) -> str:
+    """The space that a header or comment names; "" if it names none.
+
+    ``text``: bytes where VTK met something that is not UTF-8, as an umlaut of another program's.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
     found = re.search(rf"SPACE=({'|'.join(SPACES)})\b", text)
     return found.group(1) if found else ""
 

@@ -35,6 +35,17 @@ def test_every_format_comes_back_to_the_same_place(tmp_path, suffix, space):
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
 
 
+@pytest.mark.parametrize("space", ["LPS", "RAS"])
+def test_an_stl_header_that_is_not_utf8(tmp_path, space):
+    head = head_like()
+    path = write(head, tmp_path / "skin.stl", space)
+    header = b"Sch\xe4del " + (b"SPACE=RAS" if space == "RAS" else b"\xff\xfe")
+    path.write_bytes(header.ljust(80) + path.read_bytes()[80:])
+    back = read_mesh(path).points
+    np.testing.assert_allclose(back.min(axis=0), head.points.min(axis=0), atol=1e-3)
+    np.testing.assert_allclose(back.max(axis=0), head.points.max(axis=0), atol=1e-3)
+
+
 def test_text_stl_comes_back(tmp_path):
     head = head_like()
     back = read_mesh(write(head, tmp_path / "skin.stl", ascii=True))
