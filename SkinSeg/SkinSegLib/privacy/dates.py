@@ -6,6 +6,8 @@ import re
 from datetime import date, timedelta
 
 _DATE = re.compile(r"\s*(\d{4})[.]?(\d{2})?[.]?(\d{2})?(.*?)\s*", re.DOTALL)
+#: Time of day and offset from UTC.
+_REST = re.compile(r"((\d\d){1,2}|\d{6}(\.\d{1,6})?)?([+-]\d{4})?")
 
 
 def shifted(value: str, vr: str, days: int) -> str:
@@ -20,7 +22,7 @@ def shifted(value: str, vr: str, days: int) -> str:
     year, month, day, rest = found.groups()
     if vr == "DA" and (day is None or rest):
         return ""
-    if not re.fullmatch(r"(\d{2,6}(\.\d{1,6})?)?([+-]\d{4})?", rest) or (rest and day is None):
+    if not _REST.fullmatch(rest) or (rest and day is None):
         return ""
     try:
         new = date(int(year), int(month or 1), int(day or 1)) + timedelta(days)
