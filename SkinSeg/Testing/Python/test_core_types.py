@@ -74,6 +74,19 @@ def test_transform_points() -> None:
     np.testing.assert_allclose(moved, [[5, -5, 7], [5, -6, 8]], atol=1e-12)
 
 
+def test_single_precision_loses_nothing_on_the_way() -> None:
+    """A scan may lie a kilometre from the origin; float32 steps are 0.06 mm there."""
+    matrix = np.eye(4, dtype=np.float32)
+    matrix[:3, 3] = 1e6
+    points = np.array([[0.01, 0.02, 0.03]], np.float32)
+    np.testing.assert_allclose(transform_points(matrix, points) - 1e6, points, atol=1e-9)
+    np.testing.assert_allclose(transform_points(np.float64(matrix), points), 1e6 + points)
+    assert transform_points(matrix, [[1, 2, 3]]).dtype == np.float64
+    assert checked_matrix(np.eye(4, dtype=np.int16)).dtype == np.float64
+    long = np.array([[30000, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.int16)
+    assert spacing_of(long) == (30000, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("values", "kind"),
     [
@@ -146,3 +159,21 @@ def test_parts_that_hang_together_by_faces():
     assert len(np.unique(expected[largest > 0])) == 1
     assert not largest_component(np.zeros((1, 4, 5), bool)).any()
     assert components(np.ones((1, 4, 5), np.uint8))[1] == 1
+    assert largest_component(np.ones((1, 4, 5), np.uint8)).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 0.5]), st.booleans())
+def test_the_largest_part_is_the_largest(seed: int, share: float, odd: bool) -> None:
+    """Also where every second voxel, by which it is looked for first, tells something else."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    mask = rng.random((6, 9, 10)) < share
+    if odd:  # a large part of which every second voxel sees nothing, and a small one of it all
+        mask[:] = False
+        mask[1, 1:, :], mask[4, :5:2, :5:2] = True, True
+    expected, _ = ndimage.label(mask)
+    sizes = np.bincount(expected.ravel())[1:]
+    largest = largest_component(mask)
+    assert largest.sum() == sizes.max()
+    assert len(np.unique(expected[largest > 0])) == 1
