@@ -212,7 +212,7 @@ def simulated(tmp_path_factory, start):
 
 
 @flare
-def test_the_result_is_the_mean_by_cases_and_a_lost_site_stops_nobody(simulated, start):
+def test_the_result_is_the_mean_by_the_root_of_cases_and_a_lost_site_stops_nobody(simulated, start):
     folder, _, plan = simulated
     begun = weights_of(start.load_network())
     parts = []
@@ -222,7 +222,7 @@ def test_the_result_is_the_mean_by_cases_and_a_lost_site_stops_nobody(simulated,
         parts.append(train_round(plan, site, heads, begun, 0, folder))
     network = weights_of(load_bundle(folder / "out" / "model").load_network())
     for name, value in network.items():
-        mean = (1 * parts[0][name] + 3 * parts[1][name]) / 4
+        mean = (parts[0][name] + 3**0.5 * parts[1][name]) / (1 + 3**0.5)
         np.testing.assert_allclose(value, mean, atol=1e-6)
     # Else the shares in the mean would not matter.
     assert max(np.abs(parts[0][name] - parts[1][name]).max() for name in network) > 1e-3

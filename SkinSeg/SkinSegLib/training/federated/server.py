@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ class WeightsFile(ModelPersistor):  # type: ignore[misc]
 
 
 class Rounds(BaseFedAvg):  # type: ignore[misc]
-    """Federated averaging over all sites that are there, each by its number of cases.
+    """Federated averaging over all sites that are there, each by the root of its number of cases.
+
+    By the number itself the kinds of scan that a small site alone has are hardly learned.
 
     FLARE's own FedAvg waits for every site that it asked. Here a site that fails, is late, or
     sends what is not the job's weights is left out of that round, and asked again in the next.
@@ -99,6 +102,7 @@ class Rounds(BaseFedAvg):  # type: ignore[misc]
                 self.warning(f"{site} is left out of this round. {error}")
                 lines.append([self.current_round + 1, site, 0, str(error)])
                 continue
+            result.meta[FLMetaKey.NUM_STEPS_CURRENT_ROUND] = math.sqrt(cases)
             good.append(result)
             lines.append([self.current_round + 1, site, cases, ""])
         return good, lines
