@@ -38,8 +38,9 @@ def components(mask: NDArray[Any]) -> tuple[NDArray[np.uint32], int]:
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
-    labels = sitk.GetArrayFromImage(sitk.ConnectedComponent(image))
-    return labels, int(labels.max())
+    search = sitk.ConnectedComponentImageFilter()
+    labels = sitk.GetArrayFromImage(search.Execute(image))
+    return labels, int(search.GetObjectCount())
 
 
 def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
