@@ -10,7 +10,7 @@ HU; skin.stl is written there. Prints one line of JSON.
 
 import json
 import multiprocessing
-import resource
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,6 +50,7 @@ def main(folder: Path) -> None:
     context = multiprocessing.get_context("spawn")
     pool = context.Pool(len(_cores()))
     pool.map(abs, range(8))
+    workers = multiprocessing.active_children()
     start = time.perf_counter() - _STARTED
 
     started = time.perf_counter()
@@ -86,18 +87,18 @@ def main(folder: Path) -> None:
     writer.SetInputConnection(reader.GetOutputPort())
     writer.Write()
     ended = time.perf_counter()
+    # The largest of the processes, which do the work one beside the other.
+    peak = max(_peak_mb(process.pid) for process in (multiprocessing.current_process(), *workers))
     pool.close()
     pool.join()
     for name in (*names, joined, folder / "scan.dat", folder / "mask.dat"):
         Path(name).unlink()
-    # The largest of the processes, which do the work one beside the other.
-    peaks = [resource.getrusage(who).ru_maxrss for who in _WHO]
     print(
         json.dumps(
             {
                 "start_s": start,
                 "seconds": ended - started,
-                "peak_mb": max(peaks) / 1024,
+                "peak_mb": peak,
                 "stages": {
                     "Threshold": masked - started,
                     "Surface, largest region": surfaced - masked,
@@ -109,12 +110,14 @@ def main(folder: Path) -> None:
 
 
 def _cores() -> list[int]:
-    import os
-
     return sorted(os.sched_getaffinity(0))
 
 
-_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+def _peak_mb(process: int) -> float:
+    """The most memory that a process has held."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

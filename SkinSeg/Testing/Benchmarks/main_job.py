@@ -32,6 +32,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 #: each axis, with noise of their own, as computing them takes many minutes.
 COMPUTED = 100_000_000
 _NOISE_HU = 15.0
+#: Seconds that one run may take with its start.
+LIMIT_S = 200.0
 
 
 def render(
@@ -77,18 +79,25 @@ def _doubled(voxels: Any, shape: tuple[int, ...]) -> Any:
 
 
 def measured(what: str, folder: Path, cores: int | None = None, *more: str) -> dict[str, Any]:
-    """One run of a contender in a process of its own, on so many cores. See contenders.py."""
+    """One run of a contender in a process of its own, on so many cores. See contenders.py.
+
+    One that is not ready after LIMIT_S is ended; it then has "over", the limit, and nothing else.
+    """
     command = [sys.executable, str(HERE / "contenders.py"), "--child", what]
     command += ["--folder", str(folder), *more]
     if what == "invesalius":
         command = ["/usr/bin/python3", str(HERE / "invesalius_surface.py"), str(folder)]
     allowed = sorted(os.sched_getaffinity(0))[:cores]
-    ran = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, allowed),
-    )
+    try:
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+        )
+    except subprocess.TimeoutExpired:
+        return {"over": LIMIT_S}
     if ran.returncode:
         raise RuntimeError(f"{what} failed:\n{ran.stderr}")
     result: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])

@@ -180,14 +180,21 @@ def _sizes(sizes: dict[str, Any], voxels: dict[str, int]) -> str:
         cells = (sizes[size]["skinseg"]["stages"].get(stage, 0.0) for size in sizes)
         rows.append([stage, *(f"{value:.2f}" for value in cells)])
     for label, name in (("**all**", "skinseg"), ("Slicer's recipe", "slicer"), ("floor", "floor")):
-        rows.append([label, *(f"{sizes[size][name]['seconds']:.2f}" for size in sizes)])
+        rows.append([label, *(_figure(sizes[size][name], "seconds", 2) for size in sizes)])
     rows.append(
         ["ms for a million voxels",
          *(f"{sizes[s]['skinseg']['seconds'] / voxels[s] * 1e9:.0f}" for s in sizes)]
     )  # fmt: skip
     for label, name in (("peak MB", "skinseg"), ("peak MB, Slicer's recipe", "slicer")):
-        rows.append([label, *(f"{sizes[size][name]['peak_mb']:.0f}" for size in sizes)])
+        rows.append([label, *(_figure(sizes[size][name], "peak_mb", 0) for size in sizes)])
     return table(head, rows) + "\n" + _growth(sizes, voxels)
+
+
+def _figure(run: dict[str, Any], name: str, digits: int) -> str:
+    """A figure of a run, or what is known of it if the run was ended."""
+    if "over" in run:
+        return f"over {run['over']:.0f}" if name == "seconds" else "-"
+    return f"{run[name]:.{digits}f}"
 
 
 def _growth(sizes: dict[str, Any], voxels: dict[str, int]) -> str:
