@@ -131,8 +131,10 @@ def outcomes(
             except TimeoutError:
                 continue
             for future in done:
-                if future.status in ("cancelled", "lost"):
+                if future.status == "cancelled":
                     raise _gone()
+                if future.status in ("lost", "pending"):
+                    continue  # its worker went before the answer was fetched: Dask does it again
                 task = running.pop(future)
                 if future.status == "finished":
                     yield task, future.result()

@@ -81,6 +81,15 @@ def main() -> None:
     parser.add_argument("--cancelled", type=float, default=0.2, help="share of the runs")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="soak-") as place:
+        # A folder for temporary files that no other program uses.
+        os.environ["TMPDIR"] = tempfile.tempdir = place
+        problems = soak(chosen)
+    sys.exit("\n".join(problems) if problems else 0)
+
+
+def soak(chosen: argparse.Namespace) -> list[str]:
+    """All runs; what is not as it should be."""
     rng = random.Random(chosen.seed)
     things = [(name, scan, engine) for name, scan in scans().items() for engine in ENGINES]
     expected = {(name, engine): alone(scan, engine) for name, scan, engine in things}
@@ -99,8 +108,7 @@ def main() -> None:
     held = state(worker.pid)
     worker.close()
     time.sleep(1)
-    problems = report(seen, before, held, state(0), worker.generation)
-    sys.exit("\n".join(problems) if problems else 0)
+    return report(seen, before, held, state(0), worker.generation)
 
 
 ENGINES = ("network", "threshold")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from batch_makers import PATIENT, fake_case, planned, unfit_case, write_archive
@@ -73,6 +74,48 @@ def test_one_case_is_all_that_a_failure_costs(
     assert not again.tasks
     again = planned(source, output, retry_failed=True)
     assert [task.case for task in again.tasks] == [f"case-{n:04d}" for n in (1, 4, 5)]
+
+
+def test_an_answer_that_goes_with_its_worker_is_waited_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask says "lost" of a task that was finished when its worker is killed by the next one."""
+    import distributed
+    from SkinSegLib.batch.cluster import outcomes
+
+    class Future:
+        def __init__(self) -> None:
+            self.seen = ["lost", "pending", "finished", "finished"]
+
+        @property
+        def status(self) -> str:
+            return self.seen[0]
+
+        def result(self) -> str:
+            return "an answer"
+
+    class Client:
+        status = "closed"
+
+        def nthreads(self) -> dict[str, int]:
+            return {"a": 1}
+
+        def submit(self, *_: object, **__: object) -> Future:
+            return Future()
+
+    def wait(futures: list[Future], **_: object) -> SimpleNamespace:
+        for future in futures:
+            future.seen.pop(0) if len(future.seen) > 1 and asked else asked.append(future)
+        return SimpleNamespace(done=set(futures))
+
+    asked: list[Future] = []
+    monkeypatch.setattr(distributed, "wait", wait)
+    tasks = planned(write_archive(tmp_path / "a", "fine", "fine"), tmp_path / "out").tasks
+    found = list(outcomes(Client(), fake_case, tasks, "x", Progress()))
+    assert [(task.case, result) for task, result in found] == [
+        ("case-0001", "an answer"),
+        ("case-0002", "an answer"),
+    ]
 
 
 def test_cancelled_and_gone_on_with(tmp_path: Path) -> None:
