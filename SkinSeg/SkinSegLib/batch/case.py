@@ -34,7 +34,7 @@ from ..segmentation.labelmap import check_grid, write_labelmap
 from .ledger import goes_on
 from .plan import CaseTask
 from .private import without_names
-from .record import CaseResult, Status, digest, put
+from .record import CaseResult, Status, digest, found, put
 from .scans import DICOM
 
 MASK, SURFACE, REPORT = "mask.nrrd", "skin.stl", "report.json"
@@ -65,7 +65,7 @@ def record_failure(task: CaseTask, error: str, work: Path, **more: Any) -> CaseR
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(exist_ok=True)
-        put(result, work, task.output / task.case)
+        _settle(result, work, task)
     except (OSError, OutputError):
         note = f"{error} (This could not be written into the output folder.)"
         return task.result(Status.FAILED, error=note, versions=versions(), **more)
@@ -75,6 +75,9 @@ def record_failure(task: CaseTask, error: str, work: Path, **more: Any) -> CaseR
 def _run(task: CaseTask) -> CaseResult:
     if not goes_on(task.run):
         return task.result(Status.WAITING)
+    settled = found(task.output / task.case) if _mark(task).exists() else None
+    if settled is not None:
+        return settled
     attempt, work = _begun(task)
     if attempt > _ATTEMPTS:
         return record_failure(task, LOST, work, attempt=_ATTEMPTS)
@@ -93,7 +96,7 @@ def _run(task: CaseTask) -> CaseResult:
             files=files,
             versions=versions(),
         )
-        put(result, work, task.output / task.case)
+        _settle(result, work, task)
         return result
     except Exception as error:
         if isinstance(error, Cancelled) or not goes_on(task.run):
@@ -106,6 +109,18 @@ def _run(task: CaseTask) -> CaseResult:
             attempt=attempt,
             seconds=round(time.perf_counter() - started, 3),
         )
+
+
+def _mark(task: CaseTask) -> Path:
+    """Of a case that this run has settled. Its worker may be lost with the next case before the
+    answer was fetched; Dask then asks for it again, and must get the same one."""
+    return task.run / f"{task.case}-settled"
+
+
+def _settle(result: CaseResult, work: Path, task: CaseTask) -> None:
+    """Put what became of a case in its place. Raises OutputError."""
+    put(result, work, task.output / task.case)
+    _mark(task).touch()
 
 
 def _begun(task: CaseTask) -> tuple[int, Path]:

@@ -187,6 +187,22 @@ def test_a_study_in_two_folders_is_read_as_one(tmp_path: Path) -> None:
     assert volume.voxels.shape == GRIDS["axial"].shape
 
 
+def test_a_case_that_this_run_has_settled_is_not_done_again(tmp_path: Path) -> None:
+    """Dask asks again where the worker was lost before its answer was fetched."""
+    plan = planned(write_archive(tmp_path / "a", "fine", "bad"), tmp_path / "out")
+    run = begin_run(tmp_path / "out")
+    tasks = [replace(task, run=run) for task in plan.tasks]
+    first = [fake_case(task) for task in tasks]
+    assert [result.status for result in first] == [Status.DONE, Status.FAILED]
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("case-*/*")}
+    assert [fake_case(task) for task in tasks] == first
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("case-*/*")} == written
+    end_run(run)
+    other = replace(tasks[0], run=begin_run(tmp_path / "out"))
+    assert fake_case(other).status is Status.DONE
+    assert (tmp_path / "out" / "case-0001" / "mask.nrrd").stat().st_mtime_ns not in written.values()
+
+
 def test_a_case_of_a_run_that_is_over(tmp_path: Path) -> None:
     """As a worker of a cluster meets it when whoever sent it has gone."""
     source, output = write_archive(tmp_path / "a", "fine", "sleep"), tmp_path / "out"
