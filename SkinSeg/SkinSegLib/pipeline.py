@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import segmentation, surface
-from .core import CTVolume, LayerTooThinError, Progress, SkinMask, SkinMesh
+from .core import CTVolume, LayerTooThinError, Progress, SkinMask, SkinMesh, at_most
 
 #: Thickness of the skin layer in mm unless the user chooses another (DESIGN section 1).
 DEFAULT_LAYER_MM = 2.0
@@ -76,6 +76,17 @@ def compute(
     """
     options = options or JobOptions()
     progress = progress or Progress()
+    with at_most(options.segment.workers):
+        return _compute(scan, options, progress, mask, head)
+
+
+def _compute(
+    scan: CTVolume,
+    options: JobOptions,
+    progress: Progress,
+    mask: SkinMask | None,
+    head: SkinMesh | None,
+) -> JobResult:
     weights = (
         _SEGMENT * (mask is None),
         _HEAD * (head is None),

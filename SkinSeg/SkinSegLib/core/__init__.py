@@ -34,6 +34,7 @@ from .logs import failure_text, header_texts_unsaid
 from .processes import is_running
 from .progress import Progress
 from .resources import resource_path
+from .threads import at_most, beside, cores, in_pieces
 from .types import (
     FACES,
     CTVolume,
@@ -74,13 +75,17 @@ __all__ = [
     "SurfaceError",
     "WorkerError",
     "as_hounsfield",
+    "at_most",
+    "beside",
     "bounding_box",
     "cannot_write",
     "checked_matrix",
     "components",
+    "cores",
     "distance_to",
     "failure_text",
     "header_texts_unsaid",
+    "in_pieces",
     "is_running",
     "lacks_memory",
     "largest_component",

@@ -1,4 +1,4 @@
-"""Exact Euclidean distance maps in mm, on any spacing, and connected parts; by SimpleITK."""
+"""Exact Euclidean distance maps in mm, on any spacing, and connected parts."""
 
 from __future__ import annotations
 
@@ -30,32 +30,44 @@ def distance_to(region: NDArray[Any], spacing: tuple[float, float, float]) -> ND
     return np.maximum(result, 0, out=result)
 
 
-def components(mask: NDArray[Any]) -> tuple[NDArray[np.uint32], int]:
-    """Label (k, j, i) and number of the parts of a mask that hang together by faces.
+def components(mask: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Label (k, j, i; unsigned) and number of the parts of a mask that hang together by faces.
 
-    As scipy's label, but several times as fast on large masks (run lengths, several threads).
+    By connected-components-3d, which takes half the time and memory of SimpleITK's filter; by that
+    one where the package is not installed.
     """
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
-    search = sitk.ConnectedComponentImageFilter()
-    labels = sitk.GetArrayFromImage(search.Execute(image))
-    return labels, int(search.GetObjectCount())
+    solid = np.ascontiguousarray(mask != 0)
+    if not solid.size:
+        return np.zeros(solid.shape, np.uint32), 0
+    try:
+        import cc3d
+    except ImportError:
+        return _components_by_itk(solid)
+    labels, count = cc3d.connected_components(
+        solid, connectivity=6, return_N=True, binary_image=True
+    )
+    return labels, int(count)
 
 
 def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
     """The largest part of a mask that hangs together by faces, as 0 and 1; (k, j, i)."""
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(np.ascontiguousarray(mask != 0).view(np.uint8))
-    parts = sitk.ConnectedComponent(image)
-    labels = sitk.GetArrayViewFromImage(parts)
-    # Sorting all by size takes three times as long as labelling; an eighth tells head from crumb.
+    labels, count = components(mask)
+    if not count:
+        return np.zeros(mask.shape, np.uint8)
+    # Sorting all by size takes as long as labelling; an eighth tells head from crumb.
     for step in (2, 1):
         sizes = np.bincount(labels[::step, ::step, ::step].ravel(), minlength=2)
         sizes[0] = 0
         largest = int(np.argmax(sizes))
         if sizes[largest] > 4 * (sizes.sum() - sizes[largest]):
             break
-    found: NDArray[np.uint8] = ((labels == largest) & (largest > 0)).view(np.uint8)
+    found: NDArray[np.uint8] = (labels == largest).view(np.uint8)
     return found
+
+
+def _components_by_itk(solid: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:
+    import SimpleITK as sitk
+
+    search = sitk.ConnectedComponentImageFilter()
+    labels = sitk.GetArrayFromImage(search.Execute(sitk.GetImageFromArray(solid.view(np.uint8))))
+    return labels, int(search.GetObjectCount())

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import Box, CTVolume
+from ..core import Box, CTVolume, in_pieces
 from .level import Level
 
 Floats = NDArray[np.float32]
 
 #: Enough for a head and shoulders at 2 mm; keeps time and memory bounded for anything larger.
 MAX_BLOCKS = 6_000_000
+#: Layers of blocks that a thread does in one go.
+_BLOCKS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,19 @@ class CoarseGrid:
         result = np.zeros(self.coarse_shape, np.float32)
         scale = np.float32(1.0 / (level.tissue - level.air))
         padding = np.asarray(volume.padding, dtype=volume.voxels.dtype)
-        for k in range(self.shape[0]):
-            voxels = volume.voxels[k]
-            part = np.clip(voxels, level.air, level.tissue).astype(np.float32)
-            if padding.size:
-                part[np.isin(voxels, padding)] = level.air
-            part -= np.float32(level.air)
-            part = np.add.reduceat(np.add.reduceat(part, rows, axis=0), columns, axis=1)
-            result[k // self.factors[0]] += part
+
+        def add(slices: slice) -> None:
+            for k in range(slices.start, slices.stop):
+                voxels = volume.voxels[k]
+                part = np.clip(voxels, level.air, level.tissue).astype(np.float32)
+                if padding.size:
+                    part[np.isin(voxels, padding)] = level.air
+                part -= np.float32(level.air)
+                part = np.add.reduceat(np.add.reduceat(part, rows, axis=0), columns, axis=1)
+                result[k // self.factors[0]] += part
+
+        # Whole blocks, so that no two pieces add to the same one.
+        in_pieces(add, self.shape[0], _BLOCKS_AT_ONCE * self.factors[0])
         depth, height, width = (
             np.diff(np.append(np.arange(0, n, f), n)).astype(np.float32)
             for n, f in zip(self.shape, self.factors, strict=True)

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import (
+    Box,
     CTVolume,
     Progress,
     SegmentationError,
     bounding_box,
     distance_to,
+    in_pieces,
     largest_component,
 )
 from .coarse import CoarseGrid, Floats
@@ -32,6 +34,8 @@ _CONTACT_MM = (4.0, 8.0)
 _BORDER_MM = 8.0
 #: Of a voxel that may be patient, before it is known what hangs together.
 _TISSUE, _AIR = np.uint8(1), np.uint8(2)
+#: Slices that a thread decides in one go.
+_SLICES_AT_ONCE = 16
 _NOBODY = "No patient was found at this level. Lower the level, or choose another series."
 
 
@@ -76,15 +80,18 @@ def delineate(
     near, scan = mask[box], volume.voxels[box]
     fields = _signed_fields(grid, patient, objects, cavities, side)
     padding = np.asarray(volume.padding, dtype=scan.dtype)
-    both = zip(grid.slices(fields.patient, box), grid.slices(fields.inside, box), strict=True)
-    for k, (is_patient, is_inside) in enumerate(both):
-        voxels = scan[k]
-        tissue = voxels >= level_hu
-        if padding.size:
-            tissue &= ~np.isin(voxels, padding)
-        near[k] = np.where(tissue, _TISSUE * (is_patient > 0), _AIR * (is_inside > 0))
-        if k % 16 == 0:
-            progress.update(0.5 * k / len(scan))
+
+    def decide(slices: slice) -> None:
+        part = _layers(box, slices)
+        both = zip(grid.slices(fields.patient, part), grid.slices(fields.inside, part), strict=True)
+        for k, (is_patient, is_inside) in enumerate(both, slices.start):
+            voxels = scan[k]
+            tissue = voxels >= level_hu
+            if padding.size:
+                tissue &= ~np.isin(voxels, padding)
+            near[k] = np.where(tissue, _TISSUE * (is_patient > 0), _AIR * (is_inside > 0))
+
+    in_pieces(decide, len(scan), _SLICES_AT_ONCE, lambda done: progress.update(0.5 * done))
     tight = bounding_box(near, margin=1)
     if tight is None:
         raise SegmentationError(_NOBODY)
@@ -96,6 +103,12 @@ def delineate(
         cut_off[tuple(((np.argwhere(solid > kept) + corner) // grid.factors).T)] = True
     progress.update(1.0)
     return mask, cut_off
+
+
+def _layers(box: Box, slices: slice) -> Box:
+    """Some slices of a box, counted from its first."""
+    first = box[0].start
+    return slice(first + slices.start, first + slices.stop), box[1], box[2]
 
 
 def _signed_fields(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,13 +16,16 @@ from ..core import (
     Progress,
     SegmentationError,
     SkinMask,
+    at_most,
+    beside,
+    cores,
 )
 from .bare import bare_parts
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
 from .level import Level, find_level
-from .locate import locate, locate_by
+from .locate import Bools, Location, locate, locate_by
 from .models import find_model, network_is_there, require_packages
 from .openings import cavities_of
 from .options import LIVE_MODEL, SegmentOptions
@@ -50,7 +55,11 @@ def segment(
     """
     options = options or SegmentOptions()
     progress = progress or Progress()
-    engine = engine_for(options)
+    with at_most(options.workers):
+        return _segment(volume, options, progress)
+
+
+def _segment(volume: CTVolume, options: SegmentOptions, progress: Progress) -> SkinMask:
     with progress.stage("Level", 0.05):
         level = find_level(volume, options.level_hu)
     with progress.stage("Locate", 0.3):
@@ -60,37 +69,7 @@ def segment(
             raise SegmentationError(
                 "The scan is too small to hold a head. Choose the series that shows the patient."
             )
-        # Half of this is the level, wherever the user has put it.
-        span = (level.tissue - level.air) / 2
-        edge = replace(level, air=level.skin - span, tissue=level.skin + span)
-        fraction = grid.tissue_fraction(volume, edge)
-        progress.update(0.4)
-        grey = grid.at_centres(volume).astype(np.float32)
-        bare = bare_parts(grey, fraction, level, grid.spacing)
-        contrast = level.tissue - level.air
-        soft = np.abs((grey - level.tissue) / contrast - _SOFT[1]) <= _SOFT[0]
-        if level.calibrated:
-            bone = np.clip((grey - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
-        else:
-            bone = np.zeros_like(fraction)
-        progress.update(0.6)
-        found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm, bare)
-        notes: tuple[str, ...] = ()
-        model: dict[str, str] = {}
-        if engine == "network":
-            try:
-                likely, cell_mm, notes, model = _said_by_network(
-                    volume, level, options, grid, progress
-                )
-            except ModelError as error:
-                if options.engine == "network" or options.model != LIVE_MODEL:
-                    raise
-                engine = "threshold"
-                notes = (f"The network could not be used, so the engine threshold was: {error}",)
-            else:
-                found = locate_by(
-                    likely, fraction, grid.spacing, cell_mm, bare, found.objects, soft
-                )
+        found, said = _located(volume, level, options, grid, progress)
     with progress.stage("Openings", 0.2):
         cavities = cavities_of(
             found.patient, grid.spacing, options.seal_mm, options.cavity_depth_mm, found.likely
@@ -111,17 +90,17 @@ def segment(
         shape = measure(volume, level, grid, found.patient, cavities)
         contacts = found.contacts | cut_off
         findings = find(volume, level, mask, cuts, grid, contacts, shape, found.doubt)
-        findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in notes)
+        findings += tuple(Finding(FindingKind.COMPUTING_NOTE, note) for note in said.notes)
     return SkinMask(
         mask,
         volume.ijk_to_ras,
-        engine,
+        said.engine,
         level.skin,
         (level.tissue - level.air) / 2,
         cuts,
         findings,
         dict(progress.seconds),
-        model,
+        said.model,
     )
 
 
@@ -136,6 +115,68 @@ def engine_for(options: SegmentOptions) -> str:
     return "network" if named or network_is_there(options.model) else "threshold"
 
 
+@dataclass(frozen=True)
+class _Said:
+    """Which engine it was, notes for the user, and the model's identity (empty without one)."""
+
+    engine: str
+    notes: tuple[str, ...] = ()
+    model: Mapping[str, str] = field(default_factory=dict)
+
+
+def _located(
+    volume: CTVolume, level: Level, options: SegmentOptions, grid: CoarseGrid, progress: Progress
+) -> tuple[Location, _Said]:
+    """Patient and objects, and who said so. The network computes beside the classical engine."""
+    if engine_for(options) != "network":
+        return _by_thresholds(volume, level, options, grid, progress)[0], _Said("threshold")
+    with beside(partial(_said_by_network, volume, level, options, grid), progress) as said:
+        found, tissue = _by_thresholds(volume, level, options, grid, progress)
+        try:
+            likely, cell_mm, notes, model = said()
+        except ModelError as error:
+            if options.engine == "network" or options.model != LIVE_MODEL:
+                raise
+            note = f"The network could not be used, so the engine threshold was: {error}"
+            return found, _Said("threshold", (note,))
+    progress.update(0.9)
+    found = locate_by(
+        likely, tissue.fraction, grid.spacing, cell_mm, tissue.bare, found.objects, tissue.soft
+    )
+    return found, _Said("network", notes, model)
+
+
+@dataclass(frozen=True)
+class _Tissue:
+    """On the coarse grid (k, j, i): how much of each block is tissue, 0..1; what lies bare; what is
+    as dense as soft tissue."""
+
+    fraction: Floats
+    bare: Bools
+    soft: Bools
+
+
+def _by_thresholds(
+    volume: CTVolume, level: Level, options: SegmentOptions, grid: CoarseGrid, progress: Progress
+) -> tuple[Location, _Tissue]:
+    # Half of this is the level, wherever the user has put it.
+    span = (level.tissue - level.air) / 2
+    edge = replace(level, air=level.skin - span, tissue=level.skin + span)
+    fraction = grid.tissue_fraction(volume, edge)
+    progress.update(0.4)
+    grey = grid.at_centres(volume).astype(np.float32)
+    bare = bare_parts(grey, fraction, level, grid.spacing)
+    contrast = level.tissue - level.air
+    soft = np.abs((grey - level.tissue) / contrast - _SOFT[1]) <= _SOFT[0]
+    if level.calibrated:
+        bone = np.clip((grey - _BONE_HU[0]) / (_BONE_HU[1] - _BONE_HU[0]), 0, 1)
+    else:
+        bone = np.zeros_like(fraction)
+    progress.update(0.6)
+    found = locate(fraction, bone, grid.spacing, options.opening_mm, options.reach_mm, bare)
+    return found, _Tissue(fraction, bare, soft)
+
+
 def _said_by_network(
     volume: CTVolume, level: Level, options: SegmentOptions, grid: CoarseGrid, progress: Progress
 ) -> tuple[Floats, float, tuple[str, ...], dict[str, str]]:
@@ -144,9 +185,9 @@ def _said_by_network(
 
     require_packages()
     bundle = find_model(options.model)
-    quiet = Progress(is_cancelled=progress.is_cancelled)
+    # Threads of PyTorch that wait for a core keep it from the rest.
+    workers = max(1, cores() - 1)
     cells, probability, notes = patient_probability(
-        volume, level, bundle, options.device, quiet, options.workers
+        volume, level, bundle, options.device, progress, workers
     )
-    progress.update(0.9)
     return cells.on_coarse(probability, grid), bundle.cell_mm, notes, bundle.identity

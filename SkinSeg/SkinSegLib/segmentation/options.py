@@ -20,8 +20,8 @@ class SegmentOptions:
     ``engine``: one of ENGINES; "auto" takes the network if there is a model, or one is named.
     ``model``: the network's, by name or as a folder; LIVE_MODEL for the one in use.
     ``level_hu``: grey value of the skin in the scan's own units, None to find it. ``device``: for
-    engines that compute on a GPU. ``workers``: the most CPU threads that the network takes, None
-    for PyTorch's own number.
+    engines that compute on a GPU. ``workers``: the most CPU threads to take, None for one on every
+    core.
     ``opening_mm``: radius below which a part counts as thin (shells, tubes, straps).
     ``reach_mm``: a thin part that reaches farther than this from the head is an object, a shorter
     one (an ear, a nose) is patient. ``seal_mm``: openings narrower than twice this are closed

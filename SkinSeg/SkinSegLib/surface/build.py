@@ -9,10 +9,11 @@ import numpy as np
 
 from ..core import CTVolume, Progress, SkinMask, SkinMesh, SurfaceError, transform_points
 from ..core.geometry import Matrix
-from .contour import contour
+from .contour import contour, is_closed
 from .field import Field, build_field
 from .layer import shell_field, without_pockets
 from .options import SurfaceOptions
+from .polydata import on_all_cores
 from .resample import resampled
 from .simplify import simplified
 from .smooth import default_bound_mm, smoothed
@@ -40,18 +41,30 @@ def build(
     """
     options = options or SurfaceOptions()
     progress = progress or Progress()
+    with on_all_cores():
+        return _build(mask, volume, options, progress, solid)
+
+
+def _build(
+    mask: SkinMask,
+    volume: CTVolume,
+    options: SurfaceOptions,
+    progress: Progress,
+    solid: SkinMesh | None,
+) -> SkinMesh:
     matrix = mask.ijk_to_ras
     with progress.stage("Surface", 1.0 if options.layer_mm is None else 0.2):
         field = build_field(mask, volume, progress)
         if options.detail_mm is not None:
             field, matrix = resampled(field, matrix, options.detail_mm)
         if solid is None or options.layer_mm is None:
-            solid = _finished(contour(field, matrix), field, matrix, volume, options, progress)
+            mesh = contour(field, matrix, check=False)
+            solid = _finished(mesh, field, matrix, volume, options, progress)
     mesh = solid
     if options.layer_mm is not None:
         with progress.stage("Layer", 0.8):
             field, matrix = shell_field(field, matrix, solid, options.layer_mm, progress)
-            mesh = without_pockets(contour(field, matrix, largest_part=False))
+            mesh = without_pockets(contour(field, matrix, largest_part=False, check=False))
             mesh = _finished(mesh, field, matrix, volume, options, progress)
     mesh = _with_field_cut(mesh, volume)
     if not mesh.closed:
@@ -77,7 +90,7 @@ def _finished(
     progress.check()
     mesh = smoothed(mesh, field, ijk_to_ras, bound)
     progress.check()
-    return simplified(
+    mesh = simplified(
         mesh,
         field,
         ijk_to_ras,
@@ -85,6 +98,8 @@ def _finished(
         deviation_mm=options.deviation_mm,
         progress=progress,
     )
+    # Checked last, as most are simplified, which checks the fewer triangles that are left.
+    return mesh if mesh.closed else replace(mesh, closed=is_closed(mesh.triangles))
 
 
 def _with_field_cut(mesh: SkinMesh, volume: CTVolume) -> SkinMesh:

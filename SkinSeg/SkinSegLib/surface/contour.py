@@ -15,11 +15,16 @@ Triangles = NDArray[np.int32]
 
 
 def contour(
-    field: Field, ijk_to_ras: NDArray[np.float64], *, largest_part: bool = True
+    field: Field,
+    ijk_to_ras: NDArray[np.float64],
+    *,
+    largest_part: bool = True,
+    check: bool = True,
 ) -> SkinMesh:
     """The zero set of a field as a closed mesh, oriented outward.
 
     ``largest_part``: leave out all but the component with most triangles; a shell has several.
+    ``check``: find out whether it is closed; else ``closed`` is False whatever it is.
 
     Flying edges (Schroeder, Maynard and Geveci 2015, IEEE LDAV). Where the scan ends within the
     patient, two layers are added: the last one again, then one that is outside throughout. The
@@ -41,7 +46,7 @@ def contour(
         triangles, is_cut = triangles[keep], is_cut[keep]
     kji, triangles = without_unused(kji, triangles)
     ras = transform_points(ijk_to_ras, kji[:, ::-1]).astype(np.float32)
-    mesh = SkinMesh(ras, triangles, is_cut, is_closed(triangles))
+    mesh = SkinMesh(ras, triangles, is_cut, check and is_closed(triangles))
     if mesh.volume_ml < 0:
         mesh = SkinMesh(ras, np.ascontiguousarray(triangles[:, ::-1]), is_cut, mesh.closed)
     return mesh

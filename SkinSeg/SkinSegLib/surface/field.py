@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import Box, CTVolume, GeometryError, Progress, SkinMask, SurfaceError, bounding_box
+from ..core import (
+    Box,
+    CTVolume,
+    GeometryError,
+    Progress,
+    SkinMask,
+    SurfaceError,
+    bounding_box,
+    in_pieces,
+)
 
 #: Field value of one half contrast and more; int16 halves the memory of a float field.
 FULL = 32000
@@ -25,6 +34,8 @@ _SIGMA = 1.0
 #: The mask's field counts fully up to the first, not at all beyond the second (voxels).
 _BLEND = (1.0, 3.0)
 _BLOCK = 32
+#: Slices that a thread does in one go.
+_SLICES_AT_ONCE = 16
 _MARGIN = 6
 
 
@@ -64,11 +75,14 @@ def build_field(mask: SkinMask, volume: CTVolume, progress: Progress) -> Field:
     values = np.empty(inside.shape, np.int16)
     scale = np.float32(FULL / mask.half_contrast_hu)
     level = np.float32(mask.level_hu)
-    for k in range(len(values)):
-        field = (voxels[k].astype(np.float32) - level) * scale
-        np.clip(field, -FULL, FULL, out=field)
-        values[k] = _signed(field, inside[k])
-    progress.update(0.5)
+
+    def fill(slices: slice) -> None:
+        for k in range(slices.start, slices.stop):
+            field = (voxels[k].astype(np.float32) - level) * scale
+            np.clip(field, -FULL, FULL, out=field)
+            values[k] = _signed(field, inside[k])
+
+    in_pieces(fill, len(values), _SLICES_AT_ONCE, lambda done: progress.update(0.5 * done))
     _smooth_where_no_edge(values, inside, voxels, mask.level_hu)
     progress.update(1.0)
     k, j, i = (s.start for s in box)
@@ -109,7 +123,10 @@ def _smooth_where_no_edge(
     from scipy import ndimage
 
     odd = _contradictions(inside, voxels, level)
-    for block in _blocks_with(odd):
+    blocks = list(_blocks_with(odd))
+
+    def smooth_block(which: slice) -> None:
+        (block,) = blocks[which]
         wide, core = _widened(block, values.shape)
         weight = ndimage.distance_transform_edt(~odd[wide])[core]
         weight = np.clip((_BLEND[1] - weight) / (_BLEND[1] - _BLEND[0]), 0, 1)
@@ -119,6 +136,8 @@ def _smooth_where_no_edge(
         blend = weight * (2 * smooth - 1) * FULL + (1 - weight) * values[block]
         values[block] = _signed(blend.astype(np.float32), inside[block])
 
+    in_pieces(smooth_block, len(blocks), 1)
+
 
 def _contradictions(
     inside: NDArray[np.uint8], voxels: NDArray[Any], level: float
@@ -126,7 +145,12 @@ def _contradictions(
     """Voxels next to the mask's boundary whose HU are on the other side of the level."""
     odd = np.zeros(inside.shape, bool)
     last = len(inside) - 1
-    for k in range(len(inside)):
+
+    def compare(slices: slice) -> None:
+        for k in range(slices.start, slices.stop):
+            compare_slice(k)
+
+    def compare_slice(k: int) -> None:
         here = inside[k]
         edge = (here != inside[max(k - 1, 0)]) | (here != inside[min(k + 1, last)])
         for axis in (0, 1):
@@ -136,6 +160,8 @@ def _contradictions(
             edge[low] |= step
             edge[high] |= step
         odd[k] = edge & ((voxels[k] >= level) != (here > 0))
+
+    in_pieces(compare, len(inside), _SLICES_AT_ONCE)
     return odd
 
 

@@ -1,15 +1,36 @@
-"""SkinMesh to and from vtkPolyData."""
+"""SkinMesh to vtkPolyData, and on how many cores VTK computes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core import LPS_RAS, SkinMesh
+from ..core import LPS_RAS, SkinMesh, cores
 
 CUT_ARRAY = "Cut"
+
+
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """VTK's filters on all cores within the block; VTK's wheel takes one unless it is told.
+
+    A VTK that was built for several, as Slicer's, is left as it is.
+    """
+    from vtkmodules.vtkCommonCore import vtkSMPTools
+
+    if vtkSMPTools.GetBackend() != "Sequential" or cores() == 1:
+        yield
+        return
+    vtkSMPTools.SetBackend("STDThread")
+    vtkSMPTools.Initialize(cores())
+    try:
+        yield
+    finally:
+        vtkSMPTools.SetBackend("Sequential")
 
 
 def to_polydata(mesh: SkinMesh, space: str = "RAS") -> Any:

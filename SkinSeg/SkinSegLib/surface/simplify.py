@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..core import MissingPackageError, Progress, SkinMesh, spacing_of, transform_points
 from ..core.geometry import Matrix
 from .contour import Triangles, is_closed, without_unused
-from .deviation import SAMPLES, Deviation, area_mm2, deviation
+from .deviation import SAMPLES, Deviation, deviation, skin_mm2
 from .field import Field
 from .untangle import untangled
 
@@ -70,8 +70,7 @@ def simplified(
         if triangles is None:
             return mesh
         raise MissingPackageError(_INSTALL) from error
-    skin_mm2 = float(area_mm2(mesh)[~mesh.is_cut].sum())
-    guess = int(_TRIANGLES_PER_MM * skin_mm2 / (deviation_mm or 1)) + 100
+    guess = int(_TRIANGLES_PER_MM * skin_mm2(mesh) / (deviation_mm or 1)) + 100
     count = triangles or min(guess, int(_FIRST * given))
     most = given if triangles else int(_WORTH_IT * given)
     samples = min(SAMPLES, max(_FEWEST_SAMPLES, given // 10))
@@ -131,7 +130,7 @@ def _quadric(mesh: SkinMesh, count: int, field: Field, ijk_to_ras: Matrix) -> Sk
     if not is_closed(triangles):
         return None
     is_cut = _onto_planes(points, triangles, field, ijk_to_ras)
-    return replace(mesh, points=points, triangles=triangles, is_cut=is_cut)
+    return replace(mesh, points=points, triangles=triangles, is_cut=is_cut, closed=True)
 
 
 def _without_fins(triangles: NDArray[np.integer[Any]]) -> Triangles:

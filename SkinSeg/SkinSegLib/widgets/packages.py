@@ -19,6 +19,7 @@ from .parameters import SETTINGS
 
 #: Import name, what pip calls it, about how large with what it needs (MB), and what it is for.
 NETWORK = (("torch", "torch>=2.10", 900), ("monai", "monai>=1.4", 5))
+PARTS = (("cc3d", "connected-components-3d>=4.0", 2),)
 SURFACE = (
     ("fast_simplification", "fast-simplification>=0.1.9", 2),
     ("manifold3d", "manifold3d>=3.2", 2),
@@ -26,7 +27,7 @@ SURFACE = (
     ("lib3mf", "lib3mf>=2.3.2", 10),
 )
 LEARNING = (("matplotlib", "matplotlib>=3.8", 30), ("filelock", "filelock>=3.12", 1))
-ALL = (*NETWORK, *SURFACE, *LEARNING)
+ALL = (*NETWORK, *PARTS, *SURFACE, *LEARNING)
 #: Never touched, whatever a package asks for: Slicer brings and needs exactly its own.
 SLICERS_OWN = ("numpy", "SimpleITK", "vtk", "pydicom")
 _ASKED = f"{SETTINGS}/PackagesAsked"
