@@ -19,7 +19,7 @@ from .parameters import SETTINGS
 
 #: Import name, what pip calls it, about how large with what it needs (MB), and what it is for.
 NETWORK = (("torch", "torch>=2.10", 900), ("monai", "monai>=1.4", 5))
-PARTS = (("cc3d", "connected-components-3d>=4.0", 2),)
+PARTS = (("cc3d", "connected-components-3d>=4.0", 6),)
 SURFACE = (
     ("fast_simplification", "fast-simplification>=0.1.9", 2),
     ("manifold3d", "manifold3d>=3.2", 2),
@@ -45,6 +45,8 @@ class Packages:
         parts = []
         if not all(_has(name) for name, _pip, _size in NETWORK):
             parts.append(_("the threshold engine segments, which takes in what touches the head"))
+        if not all(_has(name) for name, _pip, _size in PARTS):
+            parts.append(_("large scans take longer and more memory"))
         if not _has("fast_simplification"):
             parts.append(_("surfaces keep all their triangles"))
         if not _has("manifold3d"):

@@ -34,7 +34,9 @@ def bare(panel, monkeypatch):
         if found.fails:
             raise RuntimeError("no network")
         found.installed.append((list(requirements), constraints.read_text()))
-        there.update("igl" if "libigl" in r else r.partition(">")[0] for r in requirements)
+        imported = {"libigl": "igl", "connected-components-3d": "cc3d"}
+        names = [r.partition(">")[0] for r in requirements]
+        there.update(imported.get(name, name) for name in names)
         there.update({"fast_simplification"} & {r.replace("-", "_") for r in there})
 
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", confirm)
@@ -65,7 +67,15 @@ def test_one_question_names_what_and_how_large(bare):
     volume_node(small_scan())
     click(panel, panel.ui.segmentButton)
     (question,) = found.questions
-    for name in ("torch", "monai", "fast-simplification", "manifold3d", "libigl", "lib3mf"):
+    for name in (
+        "torch",
+        "monai",
+        "connected-components-3d",
+        "fast-simplification",
+        "manifold3d",
+        "libigl",
+        "lib3mf",
+    ):
         assert f"- {name} (" in question
     assert "MB" in question
     assert "torch" in found.there
