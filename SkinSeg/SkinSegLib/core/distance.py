@@ -36,16 +36,15 @@ def components(mask: NDArray[Any]) -> tuple[NDArray[Any], int]:
     By connected-components-3d, which takes half the time and memory of SimpleITK's filter; by that
     one where the package is not installed.
     """
-    solid = np.ascontiguousarray(mask != 0)
+    solid = np.ascontiguousarray(mask if mask.dtype == bool else mask != 0)
     if not solid.size:
         return np.zeros(solid.shape, np.uint32), 0
     try:
         import cc3d
     except ImportError:
         return _components_by_itk(solid)
-    labels, count = cc3d.connected_components(
-        solid, connectivity=6, return_N=True, binary_image=True
-    )
+    # As numbers: of truth values it takes half as much memory again, and twice the time.
+    labels, count = cc3d.connected_components(solid.view(np.uint8), connectivity=6, return_N=True)
     return labels, int(count)
 
 
@@ -54,8 +53,8 @@ def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
     labels, count = components(mask)
     if not count:
         return np.zeros(mask.shape, np.uint8)
-    # Sorting all by size takes as long as labelling; an eighth tells head from crumb.
-    for step in (2, 1):
+    # Sorting all by size takes as long as labelling; a few tell head from crumb.
+    for step in (4, 1):
         sizes = np.bincount(labels[::step, ::step, ::step].ravel(), minlength=2)
         sizes[0] = 0
         largest = int(np.argmax(sizes))

@@ -134,11 +134,13 @@ def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]
     """The largest component of a mask of _TISSUE and _AIR, with all air filled that it encloses."""
     # By tissue alone first: what hangs together with the patient only through air that is to be
     # filled is a table that a gap narrower than the coarse grid's blocks parts from the back.
-    tissue = largest_component(mask == _TISSUE)
+    tissue = largest_component(mask == _TISSUE).view(np.bool_)
     progress.update(0.7)
-    mask = largest_component(tissue | (mask == _AIR))
+    tissue |= mask == _AIR
+    # Labels take four bytes a voxel: nothing else is kept meanwhile.
+    tissue = largest_component(tissue).view(np.bool_)
     progress.update(0.8)
     # The box is the patient's own: its edges are outside air, or the patient is cut there.
-    outside = outside_part(mask == 0)
+    outside = outside_part(np.logical_not(tissue, out=tissue))
     progress.update(0.9)
     return (~outside).astype(np.uint8)

@@ -10,7 +10,7 @@ import numpy as np
 from ..core import CTVolume, Progress, SkinMask, SkinMesh, SurfaceError, transform_points
 from ..core.geometry import Matrix
 from .contour import contour, is_closed
-from .field import Field, build_field
+from .field import Ends, Field, build_field
 from .layer import shell_field, without_pockets
 from .options import SurfaceOptions
 from .polydata import on_all_cores
@@ -58,14 +58,21 @@ def _build(
         if options.detail_mm is not None:
             field, matrix = resampled(field, matrix, options.detail_mm)
         if solid is None or options.layer_mm is None:
-            mesh = contour(field, matrix, check=False)
-            solid = _finished(mesh, field, matrix, volume, options, progress)
+            rough = _smooth(contour(field, matrix, check=False), field, matrix, volume, options)
+            ends = field.ends
+            if options.layer_mm is None:
+                del field  # as large as the scan, and simplifying takes most memory
+            progress.check()
+            solid = _simplify(rough, ends, matrix, options, progress)
+            del rough
     mesh = solid
     if options.layer_mm is not None:
         with progress.stage("Layer", 0.8):
             field, matrix = shell_field(field, matrix, solid, options.layer_mm, progress)
             mesh = without_pockets(contour(field, matrix, largest_part=False, check=False))
-            mesh = _finished(mesh, field, matrix, volume, options, progress)
+            mesh = _smooth(mesh, field, matrix, volume, options)
+            progress.check()
+            mesh = _simplify(mesh, field.ends, matrix, options, progress)
     mesh = _with_field_cut(mesh, volume)
     if not mesh.closed:
         raise SurfaceError(
@@ -75,24 +82,23 @@ def _build(
     return mesh
 
 
-def _finished(
-    mesh: SkinMesh,
-    field: Field,
-    ijk_to_ras: Matrix,
-    volume: CTVolume,
-    options: SurfaceOptions,
-    progress: Progress,
+def _smooth(
+    mesh: SkinMesh, field: Field, ijk_to_ras: Matrix, volume: CTVolume, options: SurfaceOptions
 ) -> SkinMesh:
-    """The contour of ``field``, smoothed and simplified as ``options`` say."""
+    """The contour of ``field``, smoothed as ``options`` say."""
     bound = options.smooth_mm
     if bound is None:
         bound = default_bound_mm(volume.spacing)
-    progress.check()
-    mesh = smoothed(mesh, field, ijk_to_ras, bound)
-    progress.check()
+    return smoothed(mesh, field, ijk_to_ras, bound)
+
+
+def _simplify(
+    mesh: SkinMesh, ends: Ends, ijk_to_ras: Matrix, options: SurfaceOptions, progress: Progress
+) -> SkinMesh:
+    """A smoothed contour, simplified as ``options`` say; ``ends``: those of its field."""
     mesh = simplified(
         mesh,
-        field,
+        ends,
         ijk_to_ras,
         triangles=options.triangles,
         deviation_mm=options.deviation_mm,

@@ -41,6 +41,8 @@ _MARGIN = 6
 
 #: Plane, as an index along an axis, at which the scan ends within the patient; None elsewhere.
 End = float | None
+#: For each axis (k, j, i) the plane at its low and at its high end.
+Ends = tuple[tuple[End, End], tuple[End, End], tuple[End, End]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Field:
 
     values: NDArray[np.int16]
     origin: tuple[int, int, int]
-    ends: tuple[tuple[End, End], tuple[End, End], tuple[End, End]]
+    ends: Ends
 
 
 def build_field(mask: SkinMask, volume: CTVolume, progress: Progress) -> Field:

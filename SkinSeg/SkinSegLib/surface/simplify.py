@@ -12,7 +12,7 @@ from ..core import MissingPackageError, Progress, SkinMesh, spacing_of, transfor
 from ..core.geometry import Matrix
 from .contour import Triangles, is_closed, without_unused
 from .deviation import SAMPLES, Deviation, deviation, skin_mm2
-from .field import Field
+from .field import Ends
 from .untangle import untangled
 
 #: Triangles per mm2 times the deviation in mm, on smoothed heads (0.01 on phantoms, 0.024 to 0.038
@@ -41,7 +41,7 @@ _INSTALL = (
 
 def simplified(
     mesh: SkinMesh,
-    field: Field,
+    ends: Ends,
     ijk_to_ras: Matrix,
     *,
     triangles: int | None = None,
@@ -54,8 +54,8 @@ def simplified(
     no point measured more than five times as far. The figures stand in the result's
     ``processing``. Quadric error metrics (Garland and Heckbert 1997, SIGGRAPH) by
     fast-simplification. The result is closed, and its triangles are untangled; a mesh that would
-    not stay closed, or would not get smaller, is returned as it is. ``field`` and ``ijk_to_ras``:
-    what the mesh is the contour of; cuts stay exactly on their planes.
+    not stay closed, or would not get smaller, is returned as it is. ``ends`` and ``ijk_to_ras``:
+    of the field that the mesh is the contour of; cuts stay exactly on their planes.
 
     Raises MissingPackageError where ``triangles`` are asked for without that package; without it a
     deviation is held by leaving the mesh as it is. Raises Cancelled through ``progress``.
@@ -79,7 +79,7 @@ def simplified(
         progress.check()
         if count >= most:
             break
-        found = _quadric(mesh, count, field, ijk_to_ras)
+        found = _quadric(mesh, count, ends, ijk_to_ras)
         if found is None:
             count = int(count * 1.5)
             continue
@@ -117,7 +117,7 @@ def _with_figures(mesh: SkinMesh, before: int, apart: Deviation) -> SkinMesh:
     return replace(mesh, processing={**mesh.processing, **figures})
 
 
-def _quadric(mesh: SkinMesh, count: int, field: Field, ijk_to_ras: Matrix) -> SkinMesh | None:
+def _quadric(mesh: SkinMesh, count: int, ends: Ends, ijk_to_ras: Matrix) -> SkinMesh | None:
     """The mesh with about ``count`` triangles; None if it did not stay closed."""
     import fast_simplification
 
@@ -129,7 +129,7 @@ def _quadric(mesh: SkinMesh, count: int, field: Field, ijk_to_ras: Matrix) -> Sk
     points, triangles = without_unused(points + middle, _without_fins(triangles))
     if not is_closed(triangles):
         return None
-    is_cut = _onto_planes(points, triangles, field, ijk_to_ras)
+    is_cut = _onto_planes(points, triangles, ends, ijk_to_ras)
     return replace(mesh, points=points, triangles=triangles, is_cut=is_cut, closed=True)
 
 
@@ -148,15 +148,15 @@ def _without_fins(triangles: NDArray[np.integer[Any]]) -> Triangles:
 
 
 def _onto_planes(
-    points: NDArray[np.float32], triangles: Triangles, field: Field, ijk_to_ras: Matrix
+    points: NDArray[np.float32], triangles: Triangles, ends: Ends, ijk_to_ras: Matrix
 ) -> NDArray[np.bool_]:
     """Put vertices that lie on the scan's ends exactly there (in place); which triangles do."""
     is_cut = np.zeros(len(triangles), bool)
     index = transform_points(np.linalg.inv(ijk_to_ras), points)
     moved = np.zeros(len(points), bool)
-    for axis, ends in enumerate(field.ends):
+    for axis, pair in enumerate(ends):
         near = _ON_PLANE_MM / spacing_of(ijk_to_ras)[2 - axis]
-        for plane in ends:
+        for plane in pair:
             if plane is None:
                 continue
             on_plane = np.abs(index[:, 2 - axis] - plane) <= near
