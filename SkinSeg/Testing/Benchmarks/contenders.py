@@ -265,6 +265,9 @@ def nnunet(folder: Path, plan: str) -> dict[str, Any]:
 def _import_everything() -> None:
     """What the work imports on the way: a program that is open has done that already."""
     for name in (
+        "cc3d",
+        "fast_simplification",
+        "igl.predicates",
         "scipy.ndimage",
         "scipy.sparse.csgraph",
         "scipy.spatial",

@@ -14,7 +14,13 @@ def ran(seconds: float, peak_mb: float = 900.0) -> dict[str, Any]:
         "seconds": seconds,
         "peak_mb": peak_mb,
         "start_s": 3.0,
-        "stages": {"Level": 0.1, "Surface": seconds - 0.1, "(Network)": 0.05},
+        "stages": {
+            "Level": 0.1,
+            "Surface": seconds - 0.1,
+            "(Network)": 0.05,
+            "(Mask)": seconds / 2,
+            "Threshold, islands, median": seconds - 2,
+        },
         "file": {
             "triangles": 1234567,
             "closed": True,
@@ -48,11 +54,15 @@ def row(text: str, start: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-@pytest.mark.parametrize(("ours", "kept"), [(4.0, "yes"), (8.0, "**no**")])
-def test_budgets_are_told_as_they_are(ours, kept):
+@pytest.mark.parametrize(("ours", "kept", "mask"), [(4.0, "yes", "yes"), (8.0, "**no**", "**no**")])
+def test_budgets_are_told_as_they_are(ours, kept, mask):
     text = page(figures(ours, 6.0))
     assert row(text, "faster than Slicer's recipe")[2] == kept
     assert row(text, "within 5 times the floor")[1:] == [f"{ours:.1f} times", kept]
+    assert row(text, "the same, the mask alone")[1:] == [f"{8 / ours:.2f} times", mask]
+    first_table = text[: text.index("| the file")]
+    assert row(first_table, "Slicer's recipe")[1:3] == ["4.00", "6.00"]
+    assert row(first_table, "**SkinSeg**, network")[1:3] == [f"{ours / 2:.2f}", f"{ours:.2f}"]
     assert row(text, f"{MAIN}: at most")[2] == "yes"
     assert row(text, "huge: at most")[1:] == ["9000 MB", "**no**"]
     assert "InVesalius was not there." in text
