@@ -131,10 +131,15 @@ def _signed_fields(
 
 
 def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]:
-    """The largest component of a mask of _TISSUE and _AIR, with all air filled that it encloses."""
+    """The largest component of a mask of _TISSUE and _AIR, with all air filled that it encloses.
+
+    Raises SegmentationError if there is no tissue in it.
+    """
     # By tissue alone first: what hangs together with the patient only through air that is to be
     # filled is a table that a gap narrower than the coarse grid's blocks parts from the back.
     tissue = largest_component(mask == _TISSUE).view(np.bool_)
+    if not tissue.any():
+        raise SegmentationError(_NOBODY)
     progress.update(0.7)
     tissue |= mask == _AIR
     # Labels take four bytes a voxel: nothing else is kept meanwhile.
