@@ -1,4 +1,4 @@
-"""Parts that hang together: by connected-components-3d, and by SimpleITK where that is missing."""
+"""Parts that hang together, by connected-components-3d or by SimpleITK, and distances."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import ndimage
-from SkinSegLib.core import components, largest_component
+from SkinSegLib.core import components, distance_to, largest_component
 
 
 @pytest.fixture(params=["cc3d", "SimpleITK"], autouse=True)
@@ -64,3 +64,46 @@ def test_nothing_in_it(shape: tuple[int, int, int]) -> None:
 def test_an_array_that_is_not_contiguous() -> None:
     mask = np.ones((8, 8, 8), bool)[::2, ::-1, 1:]
     assert largest_component(mask).sum() == mask.size
+
+
+def test_different_numbers_hang_together() -> None:
+    mask = np.zeros((3, 3, 6), np.uint8)
+    mask[1, 1, 1:5] = 1, 2, 7, 2
+    assert components(mask)[1] == 1
+    assert largest_component(mask).sum() == 4
+    assert components(-mask.astype(float))[1] == 1
+
+
+def test_the_larger_one_where_a_sample_of_voxels_says_otherwise() -> None:
+    mask = np.zeros((10, 10, 24), bool)
+    mask[:9, :9, :9] = True  # of 729 voxels, 125 on every second one
+    mask[1:, 1:, 11:21] = True  # of 810, 80
+    assert largest_component(mask).sum() == 810
+
+
+def test_empty_and_not_so_empty_arrays_are_of_the_same_kind() -> None:
+    nothing, something = np.zeros((3, 4, 5), bool), np.ones((3, 4, 5), bool)
+    assert largest_component(nothing).dtype == largest_component(something).dtype == np.uint8
+    assert components(np.zeros((0, 4, 5), bool))[0].dtype.kind == "u"
+    assert distance_to(nothing, (1, 1, 1)).dtype == np.float32
+    assert np.isinf(distance_to(nothing, (1, 1, 1))).all()
+
+
+def test_distances_are_in_mm_along_each_axis() -> None:
+    region = np.zeros((9, 9, 9), bool)
+    region[4, 4, 4] = True
+    spacing = (3.0, 0.5, 1.25)
+    index = np.indices(region.shape) - 4
+    expected = np.linalg.norm(index * np.reshape(spacing, (3, 1, 1, 1)), axis=0)
+    found = distance_to(region, spacing)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-5
+
+
+def test_within_a_region_the_distance_is_zero() -> None:
+    region = np.zeros((9, 9, 9), bool)
+    region[2:7, 2:7, 2:7] = True
+    found = distance_to(region, (1, 1, 1))
+    assert (found[region] == 0).all()
+    assert found[4, 4, 1] == 1
+    assert found[4, 4, 8] == 2

@@ -130,3 +130,13 @@ def test_work_beside_is_cancelled_with_the_job(monkeypatch: pytest.MonkeyPatch) 
     job = Progress(is_cancelled=lambda: True)
     with pytest.raises(Cancelled), beside(lambda progress: progress.check(), job) as result:
         result()
+
+
+def test_where_the_system_does_not_say_which_cores_are_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(threads.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 6)
+    assert cores() == 6
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: None)
+    assert cores() == 1

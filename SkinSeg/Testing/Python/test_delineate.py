@@ -160,9 +160,11 @@ def test_far_from_contacts_the_network_says_nothing() -> None:
     scan, head, board = side_by_side()
     side = np.zeros(scan.grid().coarse_shape, np.float32)
     mask = found(scan, head, board, side=side)
-    # 8 mm and more from the object the patient is whole; at the contact it is pushed back.
-    assert mask[head & (scan.x < CUBE - 9)].all()
-    assert not mask[head & (scan.x > CUBE - 2)].any()
+    middle = head & scan.box((0, CUBE), (-4, 4), (-4, 4))
+    # d mm from the object's first centre counts d + (8 - d) / 4 * (-4 - d), d at blocks' centres:
+    # 1 at 6 mm, -4 at 4 mm, and nothing at 5.6 mm between them.
+    assert mask[middle & (scan.x < CUBE - 5)].all()
+    assert not mask[middle & (scan.x > CUBE - 5)].any()
 
 
 def test_without_objects_the_network_says_nothing() -> None:
@@ -180,8 +182,8 @@ def test_cavities_are_filled_up_to_their_caps() -> None:
     cavity = nose & (scan.y < CUBE - 2)
     mask = found(scan, head & ~nose, cavities=cavity)
     assert (mask & ~nose == head & ~nose).all()
-    assert mask[nose & (scan.y < CUBE - 4)].all()
-    assert not mask[nose & (scan.y > CUBE - 1)].any()
+    assert mask[nose & (scan.y < CUBE - 2)].all()
+    assert not mask[nose & (scan.y > CUBE - 2)].any()
 
 
 def test_an_open_notch_stays_open() -> None:
@@ -232,38 +234,58 @@ def test_padding_is_no_tissue() -> None:
     assert found(scan, rest)[corner].any()
 
 
-def test_a_thin_sheet_is_cut_off_and_told() -> None:
-    scan = Scan()
-    head = scan.fill(cube(scan))
-    sheet = scan.fill(scan.box((CUBE, CUBE + 6), (-12, 12), (0, 2)))
-    nothing = np.zeros(scan.grid().coarse_shape, bool)
+def both(
+    scan: Scan, patient: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The mask, the blocks in which something was cut off, and these as voxels."""
+    grid = scan.grid()
+    nothing = np.zeros(grid.coarse_shape, bool)
     mask, cut_off = delineate(
-        scan.volume(), LEVEL, scan.grid(), scan.blocks(head), nothing, nothing, Progress()
+        scan.volume(), LEVEL, grid, scan.blocks(patient), nothing, nothing, Progress()
     )
+    assert cut_off.dtype == bool
+    told = cut_off
+    for axis, factor in enumerate(grid.factors):
+        told = np.repeat(told, factor, axis)
+    return mask > 0, cut_off, told
+
+
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1, 1, 2), (0.5, 1, 1)])
+def test_a_thin_sheet_is_cut_off_and_told(spacing) -> None:
+    scan = Scan(spacing)
+    head = scan.fill(cube(scan))
+    sheet = scan.fill(scan.box((0, 2), (CUBE, CUBE + 6), (-12, 12)))
+    mask, _, told = both(scan, head)
     # What the ball reaches into the corner between the two stays.
-    beyond = scan.x > CUBE + 1
-    assert ((mask > 0) == head)[beyond | head].all()
-    told = np.repeat(np.repeat(np.repeat(cut_off, 2, 0), 2, 1), 2, 2)
-    assert told[sheet].all()
-    assert (told.sum() - sheet.sum()) <= 0.5 * sheet.sum()
+    beyond = scan.y > CUBE + 1
+    assert (mask == head)[beyond | head].all()
+    assert told[sheet & beyond].all()
+    assert (told & ~sheet).sum() <= 0.5 * sheet.sum()
+
+
+def test_along_voxels_larger_than_the_ball_nothing_is_thin() -> None:
+    scan = Scan((1, 1, 2))
+    head = scan.fill(cube(scan))
+    sheet = scan.fill(scan.box((-12, 12), (CUBE, CUBE + 6), (0, 2)))
+    mask, cut_off, _ = both(scan, head)
+    assert (mask == (head | sheet)).all()
+    assert not cut_off.any()
 
 
 def test_nothing_is_told_where_nothing_was_cut_off() -> None:
     scan = Scan()
     head = scan.fill(cube(scan))
-    nothing = np.zeros(scan.grid().coarse_shape, bool)
-    _, cut_off = delineate(
-        scan.volume(), LEVEL, scan.grid(), scan.blocks(head), nothing, nothing, Progress()
-    )
+    _, cut_off, _ = both(scan, head)
     assert cut_off.shape == scan.grid().coarse_shape
     assert not cut_off.any()
 
 
-@pytest.mark.parametrize("empty", ["patient", "level"])
+@pytest.mark.parametrize("empty", ["patient", "level", "small"])
 def test_nobody_there(empty: str) -> None:
     scan = Scan()
     head = scan.fill(cube(scan), TISSUE if empty == "patient" else AIR)
-    patient = head if empty == "level" else np.zeros_like(head)
+    patients = {"patient": np.zeros_like(head), "level": head, "small": scan.box(*[(-2, 2)] * 3)}
+    patient = patients[empty]
     with pytest.raises(
         SegmentationError,
         match=r"^No patient was found at this level\. Lower the level, or choose another series\.$",
