@@ -53,15 +53,18 @@ def largest_component(mask: NDArray[Any]) -> NDArray[np.uint8]:
     labels, count = components(mask)
     if not count:
         return np.zeros(mask.shape, np.uint8)
-    # Sorting all by size takes as long as labelling; a few tell head from crumb.
-    for step in (4, 1):
-        sizes = np.bincount(labels[::step, ::step, ::step].ravel(), minlength=2)
-        sizes[0] = 0
-        largest = int(np.argmax(sizes))
-        if sizes[largest] > 4 * (sizes.sum() - sizes[largest]):
-            break
-    found: NDArray[np.uint8] = (labels == largest).view(np.uint8)
-    return found
+    # Counting all takes as long as labelling. A few tell head from crumb; more than half proves it.
+    found = labels == _most_frequent(labels[::4, ::4, ::4])
+    if 2 * np.count_nonzero(found) <= np.count_nonzero(mask):
+        found = labels == _most_frequent(labels)
+    result: NDArray[np.uint8] = found.view(np.uint8)
+    return result
+
+
+def _most_frequent(labels: NDArray[Any]) -> int:
+    """The label that most voxels have, but for 0; 1 where all are 0."""
+    sizes = np.bincount(labels.ravel(), minlength=2)
+    return int(np.argmax(sizes[1:])) + 1
 
 
 def _components_by_itk(solid: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], int]:

@@ -54,6 +54,21 @@ def test_the_share_of_tissue_in_every_block() -> None:
         assert found[place] == pytest.approx(share[part].mean(), abs=1e-5)
 
 
+def test_blocks_across_several_pieces() -> None:
+    volume = CTVolume(
+        np.random.default_rng(3).integers(-1200, 300, (75, 6, 5)).astype(np.int16),
+        np.diag([1.0, 1.0, 0.5, 1.0]),
+    )
+    grid = CoarseGrid.over(volume, 2.0)
+    assert grid.factors == (4, 2, 2)
+    found = grid.tissue_fraction(volume, LEVEL)
+    assert found.dtype == np.float32
+    share = np.clip((volume.voxels.astype(float) + 1000) / 1040, 0, 1)
+    for k in range(19):
+        part = share[4 * k : 4 * k + 4, :2, :2]
+        assert found[k, 0, 0] == pytest.approx(part.mean(), abs=1e-5)
+
+
 def test_the_middle_of_every_block() -> None:
     volume = scan()
     found = CoarseGrid.over(volume, 2.0).at_centres(volume)
