@@ -29,7 +29,7 @@ def cores() -> int:
 
 @contextmanager
 def at_most(threads: int | None) -> Iterator[None]:
-    """Have what is called within take no more threads than these; None for no other limit."""
+    """Have what is called within take no more threads than these; None changes nothing."""
     before = _most.get()
     token = _most.set(before if threads is None else threads)
     try:

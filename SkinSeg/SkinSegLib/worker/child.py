@@ -14,7 +14,16 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
-from ..core import Cancelled, Progress, SkinSegError, failure_text, is_running, lacks_memory
+from ..core import (
+    Cancelled,
+    Progress,
+    SkinSegError,
+    at_most,
+    cores,
+    failure_text,
+    is_running,
+    lacks_memory,
+)
 from .exchange import remove_leftovers
 from .protocol import Decoder, ProtocolError, encode
 
@@ -53,7 +62,9 @@ class Child:
     def _do(self, tasks: Mapping[str, Any], name: str, arguments: dict[str, Any]) -> None:
         progress = Progress(self._report, self._cancelled.is_set)
         try:
-            result = tasks[name](arguments, progress)
+            # One core is left to the owner's window, unless the task says how many it takes.
+            with at_most(max(1, cores() - 1)):
+                result = tasks[name](arguments, progress)
         except Cancelled:
             self._say("cancelled")
         except SkinSegError as error:
