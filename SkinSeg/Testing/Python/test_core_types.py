@@ -14,7 +14,6 @@ from SkinSegLib.core import (
     SkinMesh,
     as_hounsfield,
     checked_matrix,
-    components,
     largest_component,
     resource_path,
     spacing_of,
@@ -142,24 +141,6 @@ def test_resources_are_found_or_said_to_be_missing() -> None:
     assert resource_path("requirements.txt").is_file()
     with pytest.raises(MissingPackageError, match=r"UI/none\.ui"):
         resource_path("UI", "none.ui")
-
-
-def test_parts_that_hang_together_by_faces():
-    from scipy import ndimage
-
-    mask = np.random.default_rng(3).random((9, 20, 30)) < 0.4
-    labels, count = components(mask)
-    expected, number = ndimage.label(mask)
-    assert count == number
-    pairs = {(a, b) for a, b in zip(labels.ravel(), expected.ravel(), strict=True)}
-    assert len(pairs) == count + 1
-    sizes = np.bincount(expected.ravel())[1:]
-    largest = largest_component(mask)
-    assert largest.sum() == sizes.max()
-    assert len(np.unique(expected[largest > 0])) == 1
-    assert not largest_component(np.zeros((1, 4, 5), bool)).any()
-    assert components(np.ones((1, 4, 5), np.uint8))[1] == 1
-    assert largest_component(np.ones((1, 4, 5), np.uint8)).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 0.5]), st.booleans())
