@@ -34,6 +34,7 @@ from .logs import failure_text, header_texts_unsaid
 from .processes import is_running
 from .progress import Progress
 from .resources import resource_path
+from .temporary import is_temporary
 from .threads import at_most, beside, cores, in_pieces
 from .types import (
     FACES,
@@ -87,6 +88,7 @@ __all__ = [
     "header_texts_unsaid",
     "in_pieces",
     "is_running",
+    "is_temporary",
     "lacks_memory",
     "largest_component",
     "replacing",

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
-import platform
-import re
-import secrets
 import signal
 import stat
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 from .errors import OutputError
-from .processes import is_running
+from .journal import Renaming, carry_out, is_journal, journal_of, take_name
+from .temporary import (
+    PREFIX,
+    is_abandoned,
+    set_aside_name,
+    temporary_beside,
+    without_temporary,
+)
 
-_PREFIX = ".skinseg-"
 #: To be read and written by the owner alone: a scan is a picture of a face.
 _OWNER = 0o600
-#: Computer, process and a number of its own; for what was set aside, a number alone.
-_TEMPORARY = re.compile(re.escape(_PREFIX) + r"(?:([0-9a-f]{8})([0-9a-f]{8}))?[0-9a-f]{12}-")
-#: Of a file's name in bytes, which is what most disks take.
-_LONGEST_NAME = 255
 #: Temporary files of this process that could not be removed, as on a disk that became read-only.
 _left: set[Path] = set()
 
@@ -50,7 +48,7 @@ class Replacements:
         """
         path = Path(target)
         _require_place(path)
-        temporary = _beside(path, path.name, _here() + f"{os.getpid():08x}")
+        temporary = temporary_beside(path, path.name)
         try:
             try:
                 usual = _begin(temporary)
@@ -58,7 +56,7 @@ class Replacements:
             except OSError as error:
                 raise cannot_write(path, error) from error
             except OutputError as error:  # a writer knows the file by its temporary name
-                raise OutputError(_TEMPORARY.sub("", str(error))) from error
+                raise OutputError(without_temporary(str(error))) from error
             if not temporary.is_file() or not temporary.stat().st_size:
                 raise OutputError(f"{path.name} was not written. Check the folder's permissions.")
             _permit(temporary, _OWNER)  # a writer may have made it anew
@@ -77,27 +75,37 @@ class Replacements:
     def commit(self) -> None:
         """Give every file its name, or none: what was replaced is put back if one fails.
 
-        Ctrl-C and SIGTERM wait until it is over. Raises OutputError.
+        Ctrl-C and SIGTERM wait until it is over; what a killed process left of it is finished by
+        the next :func:`require_writable` in the folder. Raises OutputError.
         """
-        replaced: list[tuple[Path, Path | None]] = []
+        names = [self._renaming(*ready) for ready in self._ready]
+        if not names:
+            return
+        replaced: list[Renaming] = []
         with _signals_held():
             try:
-                for temporary, target, mode in self._ready:
-                    try:
-                        if mode is not None:
-                            _permit(temporary, _mode_of(target, mode))
-                        replaced.append((target, _set_aside(target)))
-                        os.replace(temporary, target)
-                    except OSError as error:
-                        raise cannot_write(target, error) from error
+                with _told_of(names[0].target), journal_of(names):
+                    for name in names:
+                        with _told_of(name.target):
+                            _set_aside(name)
+                            take_name(name)
+                        replaced.append(name)
             except BaseException as error:
-                _put_back(replaced, error)
+                failed = names[len(replaced)]
+                for name in (failed, *reversed(replaced)):
+                    _put_back(name, name is not failed, error)
                 raise
-            for _, former in replaced:
-                if former is not None:
+            for name in names:
+                if name.former is not None:
                     with suppress(OSError):  # all is written; a leftover is no failure
-                        former.unlink()
+                        name.former.unlink()
         self._ready.clear()
+
+    def _renaming(self, temporary: Path, target: Path, mode: int | None) -> Renaming:
+        # The last needs no way back: it takes its name at once or not at all.
+        last = self._ready[-1][0] == temporary
+        former = set_aside_name(target) if os.path.lexists(target) and not last else None
+        return Renaming(temporary, target, former, None if mode is None else _mode_of(target, mode))
 
     def discard(self) -> None:
         """Remove what has not taken its name."""
@@ -134,13 +142,14 @@ def replacing(target: Path | str, private: bool = False) -> Iterator[Path]:
 def require_writable(target: Path | str) -> None:
     """Fail now, before minutes of computing, if ``target`` could not be written at the end.
 
-    Half files that a killed process left there under temporary names are removed: they show a
-    patient. Raises OutputError as :func:`replacing` does.
+    What a killed process left there under temporary names is removed, since it shows a patient; if
+    its files were just taking their names, that is finished. Raises OutputError as
+    :func:`replacing` does.
     """
     path = Path(target)
     _require_place(path)
     _remove_leftovers(path.parent)
-    probe = _beside(path, "probe")
+    probe = temporary_beside(path, "probe")
     try:
         probe.touch(exist_ok=False)
     except OSError as error:
@@ -150,11 +159,6 @@ def require_writable(target: Path | str) -> None:
     probe.unlink()
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a file has a name that is given while writing; one stays if a program is killed."""
-    return _TEMPORARY.match(path.name) is not None
-
-
 def _require_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise OutputError(
@@ -162,15 +166,6 @@ def _require_place(path: Path) -> None:
         )
     if path.is_dir():
         raise OutputError(f"{path} is a folder. Give the name of a file in it.")
-
-
-def _beside(path: Path, name: str, owner: str = "") -> Path:
-    """``owner``: of a file that goes with its process; 16 digits, else none."""
-    start = f"{_PREFIX}{owner}{secrets.token_hex(6)}-"
-    room = _LONGEST_NAME - len(start)
-    # The end of a long name, which says its format.
-    tail = os.fsencode(name)[-room:].decode(errors="ignore")
-    return path.parent / f"{start}{tail}"
 
 
 def _begin(temporary: Path) -> int:
@@ -199,11 +194,6 @@ def _mode_of(target: Path, usual: int) -> int:
     return stat.S_IMODE(there) if stat.S_ISREG(there) else usual
 
 
-def _here() -> str:
-    """This computer: a folder may be shared with others, whose processes nobody here knows."""
-    return f"{zlib.crc32(platform.node().encode()):08x}"
-
-
 def _remove(temporary: Path) -> None:
     """Remove a temporary file; where that fails, what is to be told is why it was not needed."""
     _left.add(temporary)
@@ -213,19 +203,30 @@ def _remove(temporary: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of processes that are gone, and those that this one had to leave. What
-    was set aside stays: it may be the only copy of the user's own file."""
+    """Finish what processes that are gone had begun to rename, and remove their other temporary
+    files, and those that this one had to leave. What was set aside stays: it may be the only copy
+    of the user's own file."""
     for path in [path for path in _left if path.parent == folder]:
         _remove(path)
     try:
-        found = [path for path in folder.iterdir() if path.name.startswith(_PREFIX)]
+        found = [path for path in folder.iterdir() if path.name.startswith(PREFIX)]
     except OSError:
         return  # a folder that may be written to and not be listed
-    for path in found:
-        match = _TEMPORARY.match(path.name)
-        computer, process = match.groups() if match is not None else (None, None)
-        if process is not None and computer == _here() and not is_running(int(process, 16)):
-            _remove(path)
+    gone = [path for path in found if is_abandoned(path)]
+    for path in gone:
+        if is_journal(path):
+            carry_out(path)
+    for path in gone:
+        _remove(path)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """An error of the system, told as one of writing ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -250,32 +251,34 @@ def _advice(error: OSError) -> str:
     return "Choose another name or output folder."
 
 
-def _set_aside(target: Path) -> Path | None:
-    """A second name for an existing file, None if there is none; the file keeps its own name
-    where the disk knows hard links."""
-    if not os.path.lexists(target):
-        return None
-    former = _beside(target, target.name)
+def _set_aside(name: Renaming) -> None:
+    """Give an existing file its second name; it keeps its own where the disk knows hard links."""
+    if name.former is None:
+        return
     try:
-        os.link(target, former)
+        os.link(name.target, name.former)
     except (OSError, NotImplementedError):
-        os.replace(target, former)
-    return former
+        os.replace(name.target, name.former)
 
 
-def _put_back(replaced: list[tuple[Path, Path | None]], error: BaseException) -> None:
-    """Undo a commit; what cannot be undone is told in a note of ``error``."""
-    for target, former in reversed(replaced):
-        try:
-            if former is None:
+def _put_back(name: Renaming, replaced: bool, error: BaseException) -> None:
+    """Undo a renaming; ``replaced``: it was done to its end. What cannot be undone is told in a
+    note of ``error``."""
+    target, former = name.target, name.former
+    try:
+        if former is None:
+            if replaced:
                 target.unlink(missing_ok=True)
-            elif os.path.lexists(target) and os.path.samefile(former, target):
-                former.unlink()  # it was not replaced yet
-            else:
-                os.replace(former, target)
-        except OSError:
-            what = f"{target} was left behind." if former is None else f"Your {target} is {former}."
-            error.add_note(f"Undoing failed: {what}")
+        elif not os.path.lexists(former):
+            if replaced:
+                raise FileNotFoundError(former)
+        elif not replaced and os.path.lexists(target) and os.path.samefile(former, target):
+            former.unlink()
+        else:
+            os.replace(former, target)
+    except OSError:
+        what = f"{target} was left behind." if former is None else f"Your {target} is {former}."
+        error.add_note(f"Undoing failed: {what}")
 
 
 @contextmanager

@@ -9,7 +9,8 @@ folders of its own, and files of those names are there before. A case is survive
 * the fault did strike, and the program ended in time: all was done, or it was refused with a
   message, or the process was killed;
 * every file is the old one or the whole new one, as computed without a fault, and all are old or
-  all are new;
+  all are new (of a killed program: at the latest when the next one has looked for a place to write
+  in their folder, which is the first that every command does);
 * the scene is as it was before the step that failed (worker only, where the owner lives on);
 * the next run, by the same owner where it lives on, gives the right files; after it there is no
   other file, no temporary folder and no process.
@@ -152,6 +153,9 @@ class Matrix:
             found.how = "unclear"
         next_run = told.get("next")
         if next_run is None:  # in the other case, they are those of the next run already
+            if found.how == "killed":
+                wrong += self._files(case, place.out, files, right, False, mixed=True)
+                forked(lambda: _look(place.out), base / "look")
             wrong += self._files(case, place.out, files, right, found.how == "done")
         kinds.lift(case, place)
         if next_run is None and found.how != "done":
@@ -213,9 +217,16 @@ class Matrix:
         return self._right[key]
 
     def _files(
-        self, case: Case, out: Path, files: Sequence[str], right: dict[str, str], new: bool
+        self,
+        case: Case,
+        out: Path,
+        files: Sequence[str],
+        right: dict[str, str],
+        new: bool,
+        mixed: bool = False,
     ) -> list[str]:
-        """What is wrong with the results; ``new``: all of them must be there."""
+        """What is wrong with the results; ``new``: all of them must be there; ``mixed``: some may
+        be old."""
         states = {}
         for name in files:
             path = out / name
@@ -228,7 +239,7 @@ class Matrix:
         if new:
             return [f"{name} is {state}" for name, state in states.items() if state != "new"]
         gone = case.fault == "deleted" and case.stage == "write"  # with their folder
-        mixed = case.door == "worker"  # three saves of their own
+        mixed |= case.door == "worker"  # three saves of their own
         bad = [n for n, s in states.items() if s == "not right" or (s == "missing" and not gone)]
         if len(set(states.values())) > 1 and not mixed and not bad:
             return ["some files are new and some are old"]
@@ -249,6 +260,14 @@ def _ended(status: int, said: str) -> tuple[str, str]:
     if code == 0:
         return "done", ""
     return ("refused" if code == 1 and lines else "unclear"), "\n".join(lines) or said[-400:]
+
+
+def _look(folder: Path) -> int:
+    """The first that a next run does, whatever it is to write."""
+    from SkinSegLib.core import require_writable
+
+    require_writable(folder / "other.stl")
+    return 0
 
 
 def _left(place: Place, files: Sequence[str]) -> list[str]:

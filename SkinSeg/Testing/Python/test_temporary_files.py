@@ -104,7 +104,7 @@ def test_a_name_that_somebody_else_took_is_not_written_to(
 ) -> None:
     (tmp_path / "mine").write_text("mine")
     monkeypatch.setattr("secrets.token_hex", lambda n: "0" * 2 * n)
-    monkeypatch.setattr("SkinSegLib.core.files._here", lambda: "")
+    monkeypatch.setattr("SkinSegLib.core.temporary._here", lambda: "")
     monkeypatch.setattr("os.getpid", lambda: 0)
     (tmp_path / f".skinseg-{'0' * 20}-a.stl").symlink_to(tmp_path / "mine")
     with pytest.raises(OutputError), replacing(tmp_path / "a.stl") as temporary:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from SkinSegLib.cli import main
-from SkinSegLib.core import ServerError
-from SkinSegLib.core.files import is_temporary
+from SkinSegLib.core import ServerError, is_temporary
 from SkinSegLib.privacy.audit import AuditOptions, AuditReport, audit
 from SkinSegLib.web import Credentials, SendOptions, Server, fetch, list_series, send
 from SkinSegLib.web.dicomweb import DicomWeb

@@ -26,10 +26,10 @@ from SkinSegLib.core import (
     MissingPackageError,
     OutputError,
     SkinSegError,
+    is_temporary,
     replacing,
     replacing_together,
 )
-from SkinSegLib.core.files import is_temporary
 
 from .files import digest, write_nifti
 from .record import FOLDERS, CaseRecord, Scanner, record_from
