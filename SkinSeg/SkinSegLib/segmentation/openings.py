@@ -44,11 +44,17 @@ def cavities_of(
     if box is None:
         return cavities
     inside = cavities[box]
+    # Where the scan ends the patient goes on as it is, and so does the air: else a gap between
+    # cheek and end that is too narrow for the ball would be a pocket.
+    room = [
+        (margin if part.start == 0 else 0, margin if part.stop == n else 0)
+        for part, n in zip(box, patient.shape, strict=True)
+    ]
     # A smaller ball first: it seals the ear canal at its own mouth, where the larger one would
     # cap the whole hollow of the ear. What is left for that one is a nose or a mouth, far deeper
     # than any crease.
     for radius, depth in ((seal_mm * 3 / 4, cavity_depth_mm), (seal_mm, 2 * cavity_depth_mm)):
-        pockets, deep = _pockets(patient[box] | inside, spacing, radius, depth)
+        pockets, deep = _pockets(patient[box] | inside, spacing, radius, depth, room)
         inside |= deep
     if likely is not None:
         inside |= pockets & (likely[box] >= _SURE)
@@ -56,14 +62,22 @@ def cavities_of(
 
 
 def _pockets(
-    solid: Bools, spacing: Spacing, radius_mm: float, cavity_depth_mm: float
+    solid: Bools,
+    spacing: Spacing,
+    radius_mm: float,
+    cavity_depth_mm: float,
+    room: list[tuple[int, int]],
 ) -> tuple[Bools, Bools]:
-    """Air that a ball of ``radius_mm`` cannot reach, and what of it is deep for its mouth."""
+    """Air that a ball of ``radius_mm`` cannot reach, and what of it is deep for its mouth.
+
+    ``room``: voxels before and after along each axis, where the ball may roll beyond the grid.
+    """
     from scipy import ndimage
 
     air = ~solid
-    centres = outside_part(distance_to(solid, spacing) > radius_mm)
-    outside = air & (distance_to(centres, spacing) <= radius_mm)
+    centres = outside_part(distance_to(np.pad(solid, room, mode="edge"), spacing) > radius_mm)
+    within = tuple(slice(a, a + n) for (a, _), n in zip(room, solid.shape, strict=True))
+    outside = air & (distance_to(centres, spacing)[within] <= radius_mm)
     if not centres.any():
         outside = outside_part(air)
     pockets = air & ~outside

@@ -68,6 +68,7 @@ _SEGRESNET = MappingProxyType(
 DESIGNS: Mapping[str, Design] = MappingProxyType(
     {
         "plain-3mm": Design("UNet", _unet(0, *_CHANNELS), 3.0, _COARSE, 2),
+        "plain-2.5mm": Design("UNet", _unet(0, *_CHANNELS), 2.5, _FINE, 2),
         "residual-3mm": Design("UNet", _unet(2, *_CHANNELS), 3.0, _COARSE, 2),
         "residual-2.5mm": Design("UNet", _unet(2, *_CHANNELS), 2.5, _FINE, 2),
         "residual-2mm": Design("UNet", _unet(2, *_CHANNELS), 2.0, _FINEST, 1),

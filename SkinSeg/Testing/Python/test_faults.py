@@ -20,6 +20,7 @@ CELLS = {
     "command/write/kill host": "killed",
     "command/save/read-only": "refused",
     "command/rename/locked": "refused",
+    "command/rename/kill host": "killed",
     "worker/mesh/kill child": "refused",
 }
 NEED_MOUNTS = ("disk full", "read-only")

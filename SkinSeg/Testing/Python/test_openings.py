@@ -41,3 +41,27 @@ def test_the_network_cannot_fill_open_air():
     axis = np.arange(-40.0, 41.0, 2.0)
     outside = (np.abs(axis) > 32)[None, :, None] & np.ones(block.shape, bool)
     assert not cavities[outside].any()
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3, 5], ids=lambda gap: f"{2 * gap} mm")
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_gap_between_the_patient_and_the_end_of_the_scan_is_no_pocket(gap, axis):
+    """A cheek or the tip of a nose that just does not reach it."""
+    block = np.zeros((30, 30, 30), bool)
+    block[gap:, 4:-4, 4:-4] = True
+    ball = np.hypot(*np.mgrid[-15:15, -15:15])
+    bulge = np.moveaxis(block & (ball[None] + 1 < 15 + np.arange(30)[:, None, None]), 0, axis)
+    for patient in (np.moveaxis(block, 0, axis), bulge, np.flip(bulge, axis)):
+        assert not cavities_of(patient, SPACING, 6.0, 11.0).any()
+
+
+@pytest.mark.parametrize("radius", [3, 8], ids=["narrow", "wide"])
+def test_air_that_leaves_the_patient_through_the_end_of_the_scan_alone_is_filled(radius):
+    """A windpipe that is cut, or a mouth in a small field of view."""
+    patient = np.zeros((30, 40, 40), bool)
+    patient[:, 5:-5, 5:-5] = True
+    tube = (np.hypot(*np.mgrid[-20:20, -20:20]) <= radius)[None] & (np.arange(30) < 22)[
+        :, None, None
+    ]
+    cavities = cavities_of(patient & ~tube, SPACING, 6.0, 11.0)
+    assert (cavities == tube).all()

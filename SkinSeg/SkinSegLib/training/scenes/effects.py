@@ -13,21 +13,21 @@ from SkinSegLib.segmentation.network_grid import GREY_RANGE
 
 
 def scanned(
-    grey: Floats, size_mm: float, rng: np.random.Generator, odd: float = 1.0
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """The picture as some scanner would give it, with random faults, and where it measured.
+    grey: Floats, alone: Floats, size_mm: float, rng: np.random.Generator, odd: float = 1.0
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """The picture as some scanner would give it, with random faults; ``alone``, a picture of the
+    patient without things, as blurred as that, without any fault; and where the scanner measured.
 
-    Both of the same shape as ``grey``. ``odd``: how much of what no scanner does, 0..1: bent grey
+    All of the same shape as ``grey``. ``odd``: how much of what no scanner does, 0..1: bent grey
     scales, and more noise than any protocol has.
     """
-    from monai.transforms import RandBiasField, RandGaussianSmooth, RandHistogramShift
+    from monai.transforms import RandBiasField, RandHistogramShift
 
     seed = int(rng.integers(2**31))
     if rng.random() < 0.25:
-        grey = _thick_slices(grey, size_mm, rng)
-    smooth = RandGaussianSmooth((0.2, 0.7), (0.2, 0.7), (0.2, 0.7), prob=0.4)
-    smooth.set_random_state(seed)
-    grey = np.asarray(smooth(grey[None]))[0]
+        slice_mm = rng.uniform(4, 10)
+        grey, alone = (_thick_slices(part, size_mm, slice_mm) for part in (grey, alone))
+    grey, alone = (_smooth(part, seed) for part in (grey, alone))
     if rng.random() < 0.25:
         grey = grey + _streaks(grey, rng)
     if rng.random() < 0.2:
@@ -46,7 +46,17 @@ def scanned(
     measured = np.ones(grey.shape, bool)
     if rng.random() < 0.15:
         measured[:] = _round_field(grey.shape, rng)
-    return np.where(measured, np.clip(grey, *GREY_RANGE), 0).astype(np.float32), measured
+    seen = np.where(measured, np.clip(grey, *GREY_RANGE), 0).astype(np.float32)
+    return seen, alone, measured
+
+
+def _smooth(grey: Floats, seed: int) -> Floats:
+    """As a soft kernel shows it, or not; the same for the same seed."""
+    from monai.transforms import RandGaussianSmooth
+
+    smooth = RandGaussianSmooth((0.2, 0.7), (0.2, 0.7), (0.2, 0.7), prob=0.4)
+    smooth.set_random_state(seed)
+    return np.asarray(smooth(grey[None]))[0]
 
 
 def _noisy(grey: Floats, rng: np.random.Generator, most: float = 0.35) -> Floats:
@@ -78,9 +88,9 @@ def _cupped(grey: Floats, rng: np.random.Generator) -> Floats:
     return cupped
 
 
-def _thick_slices(grey: Floats, size_mm: float, rng: np.random.Generator) -> Floats:
-    """Averaged over 4 to 10 mm along the body and interpolated back."""
-    wanted = round(grey.shape[0] * size_mm / rng.uniform(4, 10))
+def _thick_slices(grey: Floats, size_mm: float, slice_mm: float) -> Floats:
+    """Averaged over slices along the body and interpolated back."""
+    wanted = round(grey.shape[0] * size_mm / slice_mm)
     count = min(max(2, wanted), grey.shape[0])
     edges = np.linspace(0, grey.shape[0], count + 1).astype(int)[:-1]
     lengths = np.diff(np.append(edges, grey.shape[0])).astype(np.float32)

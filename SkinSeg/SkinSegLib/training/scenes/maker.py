@@ -34,7 +34,8 @@ _THIN_MM = 8.0
 class Scene:
     """``grey``: what the network sees, 0..2. ``filled``: share of each cell that is patient.
 
-    ``alone``: the greys of the patient with nothing around it, before any scanner saw it.
+    ``alone``: the greys of the patient with nothing around it, as blurred as the scanner shows it
+    (thick slices, soft kernels) and without noise, streaks and shading.
     ``weight``: how much each cell counts in training, higher at the skin and in contacts.
     ``source``, ``things``: what it was made from. Arrays are (superior, anterior, right).
     """
@@ -94,7 +95,7 @@ def make_scene(
             things.append("hand")
         things += paint_things(field, rng)
         grey = alone + (1 - filled) * field.things
-    seen, measured = scanned(grey, size_mm, rng, odd)
+    seen, alone, measured = scanned(grey, alone, size_mm, rng, odd)
     # What the scan did not measure cannot be patient in it.
     filled, alone = filled * measured, alone * measured
     return Scene(seen, filled, alone, _weight(field), source.name, tuple(things))
