@@ -72,6 +72,17 @@ def test_budgets_are_told_as_they_are(ours, kept, mask):
     assert "\n### test\n" in text
 
 
+def test_a_net_is_compared_to_a_verified_surface_too():
+    """Its file is the floor's contour, which nobody checked and nothing closed."""
+    found = figures(4.0, 6.0)
+    net = ran(3.0)
+    net["stages"] = {"Resample": 0.5, "(Network)": 2.0, "Surface": 0.5}
+    found["compared"]["nnunet-6"] = [net] * 3
+    text = page(found)
+    assert row(text, "faster than net of nnU-Net's size, 6 mm")[1:] == ["0.75 times", "**no**"]
+    assert row(text, "the same, to a verified STL")[1:] == ["1.12 times", "yes"]
+
+
 def test_a_run_that_was_ended_is_no_figure():
     lines = [line for line in page(figures(4.0, 6.0)).splitlines() if "Slicer's recipe |" in line]
     assert any("over 200" in line for line in lines)
