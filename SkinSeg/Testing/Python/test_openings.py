@@ -65,3 +65,17 @@ def test_air_that_leaves_the_patient_through_the_end_of_the_scan_alone_is_filled
     ]
     cavities = cavities_of(patient & ~tube, SPACING, 6.0, 11.0)
     assert (cavities == tube).all()
+
+
+@pytest.mark.parametrize("lips", [1, 3], ids=lambda lips: f"{2 * lips} mm")
+@pytest.mark.parametrize("depth", [5, 12], ids=lambda depth: f"{2 * depth} mm deep")
+def test_a_mouth_that_the_scan_ends_in_is_filled(lips, depth):
+    """With the lips parted in the last slices: beyond them the slit does not go on."""
+    patient = np.zeros((40, 50, 50), bool)
+    patient[:, 5:-5, 5:-5] = True
+    mouth = np.zeros_like(patient)
+    mouth[:depth, 12:35, 14:-14] = True
+    slit = np.zeros_like(patient)
+    slit[:lips, 5:12, 14:-14] = True
+    cavities = cavities_of(patient & ~mouth & ~slit, SPACING, 6.0, 11.0)
+    assert cavities[mouth].mean() > 0.95

@@ -56,7 +56,8 @@ def _smooth(grey: Floats, seed: int) -> Floats:
 
     smooth = RandGaussianSmooth((0.2, 0.7), (0.2, 0.7), (0.2, 0.7), prob=0.4)
     smooth.set_random_state(seed)
-    return np.asarray(smooth(grey[None]))[0]
+    result: Floats = np.asarray(smooth(grey[None]))[0]
+    return result
 
 
 def _noisy(grey: Floats, rng: np.random.Generator, most: float = 0.35) -> Floats:
