@@ -34,6 +34,7 @@ class Replacements:
     def __init__(self) -> None:
         # Temporary name, own name, permissions for a new file: None to stay for the owner alone.
         self._ready: list[tuple[Path, Path, int | None]] = []
+        self._tidied: set[Path] = set()
 
     @contextmanager
     def add(self, target: Path | str, private: bool = False) -> Iterator[Path]:
@@ -48,6 +49,9 @@ class Replacements:
         """
         path = Path(target)
         _require_place(path)
+        if path.parent not in self._tidied:
+            _remove_leftovers(path.parent)
+            self._tidied.add(path.parent)
         temporary = temporary_beside(path, path.name)
         try:
             try:
@@ -76,7 +80,7 @@ class Replacements:
         """Give every file its name, or none: what was replaced is put back if one fails.
 
         Ctrl-C and SIGTERM wait until it is over; what a killed process left of it is finished by
-        the next :func:`require_writable` in the folder. Raises OutputError.
+        the next one that writes into the folder. Raises OutputError.
         """
         names = [self._renaming(*ready) for ready in self._ready]
         if not names:
@@ -84,21 +88,20 @@ class Replacements:
         replaced: list[Renaming] = []
         with _signals_held():
             try:
-                with _told_of(names[0].target), journal_of(names):
+                with _told_of(names[0].target), journal_of(names, _remove):
                     for name in names:
                         with _told_of(name.target):
                             _set_aside(name)
                             take_name(name)
                         replaced.append(name)
+                    for name in names:
+                        if name.former is not None:
+                            with suppress(OSError):  # all is written; a leftover is no failure
+                                name.former.unlink()
             except BaseException as error:
-                failed = names[len(replaced)]
-                for name in (failed, *reversed(replaced)):
-                    _put_back(name, name is not failed, error)
+                for name in reversed(names[: len(replaced) + 1]):
+                    _put_back(name, name in replaced, error)
                 raise
-            for name in names:
-                if name.former is not None:
-                    with suppress(OSError):  # all is written; a leftover is no failure
-                        name.former.unlink()
         self._ready.clear()
 
     def _renaming(self, temporary: Path, target: Path, mode: int | None) -> Renaming:
@@ -213,11 +216,12 @@ def _remove_leftovers(folder: Path) -> None:
     except OSError:
         return  # a folder that may be written to and not be listed
     gone = [path for path in found if is_abandoned(path)]
+    kept: set[Path] = set()
+    for path in filter(is_journal, gone):
+        kept |= carry_out(path)
     for path in gone:
-        if is_journal(path):
-            carry_out(path)
-    for path in gone:
-        _remove(path)
+        if path not in kept:
+            _remove(path)
 
 
 @contextmanager

@@ -9,8 +9,7 @@ folders of its own, and files of those names are there before. A case is survive
 * the fault did strike, and the program ended in time: all was done, or it was refused with a
   message, or the process was killed;
 * every file is the old one or the whole new one, as computed without a fault, and all are old or
-  all are new (of a killed program: at the latest when the next one has looked for a place to write
-  in their folder, which is the first that every command does);
+  all are new (of a killed program: at the latest when the next one writes into their folder);
 * the scene is as it was before the step that failed (worker only, where the owner lives on);
 * the next run, by the same owner where it lives on, gives the right files; after it there is no
   other file, no temporary folder and no process.
@@ -263,7 +262,7 @@ def _ended(status: int, said: str) -> tuple[str, str]:
 
 
 def _look(folder: Path) -> int:
-    """The first that a next run does, whatever it is to write."""
+    """What a next run does before it writes into the folder, whatever that is."""
     from SkinSegLib.core import require_writable
 
     require_writable(folder / "other.stl")

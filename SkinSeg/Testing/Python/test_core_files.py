@@ -305,14 +305,15 @@ with replacing(sys.argv[1]) as temporary:
     start, computer = ".skinseg-", half.name.removeprefix(".skinseg-")[:8]
     other = f"{int(computer, 16) ^ 1:08x}"
     stay = [
-        f"{start}{computer}{os.getpid():08x}{12 * 'a'}-a.stl",  # of a living one
+        f"{start}{computer}{os.getppid():08x}{12 * 'a'}-a.stl",  # of a living one
         f"{start}{other}{half.name.removeprefix(start)[8:]}",  # of another computer's
         f"{start}{12 * 'a'}-a.stl",  # set aside
         f"{start}else",
     ]
     for name in stay:
         (tmp_path / name).touch()
-    (tmp_path / f"{start}{computer}{8 * 'f'}{12 * 'a'}-a.stl").touch()  # no process has that number
+    for process in (8 * "f", f"{os.getpid():08x}"):  # no process's, and an earlier one's with ours
+        (tmp_path / f"{start}{computer}{process}{12 * 'a'}-a.stl").touch()
     require_writable(target)
     assert names(tmp_path) == sorted([*stay, "a.stl"])
     assert target.read_text() == "old"

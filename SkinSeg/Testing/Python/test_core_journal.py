@@ -70,18 +70,97 @@ def journals(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name.endswith("-names.journal")]
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
-@pytest.mark.parametrize("after", [0, 1, 2])
-@pytest.mark.parametrize("there", [True, False], ids=["replaced", "first"])
-def test_the_next_run_finishes_it(tmp_path: Path, after: int, links: bool, there: bool) -> None:
+#: In a process of its own, as often as it takes: fork, have the child killed before its n-th call
+#: of the system, let the next run look, tell what is there then.
+CRASHES = f"""
+import json, os, sys
+sys.path.insert(0, {str(LIBRARY)!r})
+from pathlib import Path
+from SkinSegLib.core import replacing_together, require_writable
+
+top, links, there = Path(sys.argv[1]), sys.argv[2] == "links", sys.argv[3] == "replaced"
+folders = [top / name for name in sys.argv[4:]]
+looks = list(dict.fromkeys(reversed(folders)))
+NAMES = {THREE!r}
+
+def write(n):
+    calls = []
+    def counted(real):
+        def call(*given, **named):
+            calls.append(real)
+            if len(calls) == n:
+                os.kill(os.getpid(), 9)
+            return real(*given, **named)
+        return call
+    with replacing_together() as files:
+        for folder, name in zip(folders, NAMES):
+            with files.add(folder / name) as temporary:
+                temporary.write_text("new " + name)
+        if not links:
+            def refuse(*_):
+                raise OSError(1, "no links here")
+            os.link = refuse
+        for name in ("open", "link", "replace", "unlink", "chmod"):
+            setattr(os, name, counted(getattr(os, name)))
+
+for n in range(1, 100):
+    for folder in set(folders):
+        folder.mkdir(exist_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
     if there:
-        fill(tmp_path)
-    killed([tmp_path] * 3, after, links)
-    assert contents(tmp_path) != all_new()
+        for folder, name in zip(folders, NAMES):
+            (folder / name).write_text("old")
+    pid = os.fork()
+    if pid == 0:
+        write(n)
+        os._exit(0)
+    ended = os.waitpid(pid, 0)[1]
+    before = [path.read_text()[:3] if path.exists() else "-"
+              for path in map(Path.__truediv__, folders, NAMES)]
+    for folder in looks:
+        require_writable(folder / "other.stl")
+    found = [path.read_text() if path.exists() else "-"
+             for path in map(Path.__truediv__, folders, NAMES)]
+    hidden = [path.name for folder in set(folders) for path in folder.iterdir()
+              if path.name not in NAMES]
+    print(json.dumps([before, found, hidden]))
+    if ended == 0:
+        break
+"""
+
+
+@pytest.mark.parametrize("links", ["links", "no hard links"])
+@pytest.mark.parametrize("there", ["replaced", "first"])
+@pytest.mark.parametrize("folders", ["one one one", "one two two", "two one one"])
+def test_killed_at_any_moment(tmp_path: Path, links: str, there: str, folders: str) -> None:
+    """All are old or all are new once the next run has looked, and nothing else is there."""
+    code = [sys.executable, "-c", CRASHES, str(tmp_path), links, there, *folders.split()]
+    told = subprocess.run(code, capture_output=True, text=True, check=True).stdout.splitlines()
+    runs = [json.loads(line) for line in told]
+    old = ["old" if there == "replaced" else "-"] * 3
+    new = list(all_new().values())
+    for before, found, hidden in runs:
+        assert found in (old, new), (before, found)
+        assert hidden == []
+    assert len(runs) > 5
+    assert any(len(set(before)) > 1 for before, _, _ in runs)  # mixed, if nobody had looked
+    assert runs[0][1] == old
+    assert runs[-1][1] == new
+
+
+@pytest.mark.parametrize("mode", [0o640, None], ids=["as it was", "usual"])
+def test_permissions_are_those_of_a_run_that_was_not_killed(
+    tmp_path: Path, mode: int | None
+) -> None:
+    fill(tmp_path)
+    for name in THREE:
+        (tmp_path / name).unlink() if mode is None else (tmp_path / name).chmod(mode)
+    killed([tmp_path] * 3, 1)
     require_writable(tmp_path / "other.stl")
-    assert contents(tmp_path) == all_new()
-    assert names(tmp_path) == list(THREE)  # and nothing hidden
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode & 0o777
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in THREE} == {mode or usual}
 
 
 def test_files_in_several_folders(tmp_path: Path) -> None:
@@ -97,13 +176,22 @@ def test_files_in_several_folders(tmp_path: Path) -> None:
     assert names(tmp_path / "one") == ["a.stl"]
 
 
-@pytest.mark.parametrize("which", ["a.stl", "c.json"], ids=["had its name", "had not"])
-def test_what_somebody_wrote_meanwhile_is_theirs(tmp_path: Path, which: str) -> None:
+@pytest.mark.parametrize(
+    ("which", "aside"),
+    [("a.stl", ["old"]), ("b.nrrd", ["old"]), ("c.json", [])],
+    ids=["had its name", "was next", "had not"],
+)
+def test_what_somebody_wrote_meanwhile_is_theirs(
+    tmp_path: Path, which: str, aside: list[str]
+) -> None:
+    """And what it had replaced, or was to, is kept where it was set aside."""
     fill(tmp_path)
     killed([tmp_path] * 3, 1)
+    (tmp_path / which).unlink()
     (tmp_path / which).write_text("mended by hand")
     require_writable(tmp_path / "other.stl")
     assert contents(tmp_path) == {**all_new(), which: "mended by hand"}
+    assert [path.read_text() for path in tmp_path.glob(f".skinseg-*-{which}")] == aside
     assert not journals(tmp_path)
 
 
@@ -114,60 +202,206 @@ def test_a_file_that_was_not_there_and_is_now(tmp_path: Path) -> None:
     assert contents(tmp_path) == {**all_new(), "b.nrrd": "somebody's"}
 
 
-def test_half_of_a_waiting_file_is_not_used(tmp_path: Path) -> None:
-    """As after a power cut, where the disk may have lost its end."""
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no hard links"])
+@pytest.mark.parametrize("which", ["b.nrrd", "c.json"])
+def test_half_of_a_waiting_file_is_not_used(tmp_path: Path, which: str, links: bool) -> None:
+    """As after a power cut: the disk may have lost its end. The old one gets its name back."""
     fill(tmp_path)
-    killed([tmp_path] * 3, 1)
-    (waiting,) = tmp_path.glob(".skinseg-*-c.json")
+    killed([tmp_path] * 3, 1, links)
+    (waiting,) = tmp_path.glob(f".skinseg-{28 * '[0-9a-f]'}-{which}")
     waiting.write_text("ne")
     require_writable(tmp_path / "other.stl")
-    assert contents(tmp_path) == {**all_new(), "c.json": "old"}
+    assert contents(tmp_path) == {**all_new(), which: "old"}
 
 
-def spoil(journal: Path, how: str) -> None:
-    entries: list[dict[str, Any]] = json.loads(journal.read_text())
-    if how == "no JSON":
-        journal.write_text("names")
-        return
-    if how == "no list":
-        journal.write_text("7")
-        return
-    (last,) = (entry for entry in entries if entry["target"].endswith("c.json"))
-    if how == "elsewhere":
-        last["target"] = str(journal.parent.parent / "c.json")
-    elif how == "other source":
-        (journal.parent / "secret").write_text("new c.json")
-        there = (journal.parent / "secret").stat()
-        last["temporary"] = str(journal.parent / "secret")
-        last["new"] = [there.st_size, there.st_mtime_ns]
-    elif how == "relative":
-        last["target"], last["temporary"] = "c.json", Path(last["temporary"]).name
-    elif how == "no number":
-        last["new"] = ["x", None]
-    elif how == "missing":
-        del last["old"]
-    journal.write_text(json.dumps(entries))
+def test_times_that_the_disk_rounded_are_the_same(tmp_path: Path) -> None:
+    """FAT keeps even seconds, which is seen once it is mounted anew."""
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1, links=False)
+    for path in tmp_path.iterdir():
+        if not path.name.endswith(".journal"):
+            second = path.stat().st_mtime_ns // 2_000_000_000 * 2
+            os.utime(path, (second, second))
+    require_writable(tmp_path / "other.stl")
+    assert contents(tmp_path) == all_new()
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["no JSON", "no list", "elsewhere", "other source", "relative", "no number", "missing"],
-)
-def test_a_journal_that_is_not_ours_is_not_obeyed(
-    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+def test_a_file_in_use_is_left_for_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On Windows nothing takes the name of a file that another program has open."""
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1, links=False)
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == "b.nrrd":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        require_writable(tmp_path / "other.stl")
+        assert contents(tmp_path) == all_new("a.stl", "c.json")
+    require_writable(tmp_path / "other.stl")
+    assert contents(tmp_path) == all_new()
+    assert names(tmp_path) == list(THREE)
+
+
+def test_another_run_that_finishes_it_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1)
+    real = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == "b.nrrd":
+            real(source, target)  # the other's
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    require_writable(tmp_path / "other.stl")
+    assert contents(tmp_path) == all_new()
+    assert names(tmp_path) == list(THREE)
+
+
+def test_what_was_moved_away_does_not_come_up_again(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "out", tmp_path / "kept"
+    folder.mkdir()
+    elsewhere.mkdir()
+    fill(folder)
+    killed([folder] * 3, 1)
+    for name in THREE:
+        (folder / name).rename(elsewhere / name)
+    require_writable(folder / "other.stl")
+    assert contents(folder) == {}
+    assert contents(elsewhere) == {"a.stl": "new a.stl", "b.nrrd": "old", "c.json": "old"}
+
+
+def test_the_folder_was_renamed_meanwhile(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
-    monkeypatch.chdir(folder)
+    fill(folder)
+    killed([folder] * 3, 1, links=False)
+    folder = folder.rename(tmp_path / "patient")
+    require_writable(folder / "other.stl")
+    assert contents(folder) == all_new()
+
+
+def test_every_writer_finishes_it(tmp_path: Path) -> None:
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1)
+    with replacing(tmp_path / "other.stl") as temporary:
+        temporary.write_text("other")
+    assert contents(tmp_path) == {**all_new(), "other.stl": "other"}
+
+
+#: What a journal may hold, or be, that is not ours: a change of its entry for c.json, or its text.
+SPOILT: dict[str, Any] = {
+    "no JSON": "names",
+    "no list": "7",
+    "no entries": "[7]",
+    "without end": 200_000 * "[",
+    "no number": {"new": ["x", None]},
+    "three numbers": {"old": [1, 2, 3]},
+    "infinite": '[{"folder": ".", "temporary": "", "target": "", "new": [Infinity, 1]}]',
+    "another's target": {"target": "../c.json"},
+    "parent": {"target": ".."},
+    "this folder": {"target": ""},
+    "no name at all": {"target": None},
+    "zero byte": {"target": "c\0"},
+    "no character": {"target": "\ud800"},
+    "zero byte in the folder": {"folder": "\0"},
+    "target is temporary": {"target": ".skinseg-aaaaaaaaaaaa-c.json"},
+    "source is any file": {"temporary": "secret"},
+    "source is of another process": {"temporary": f".skinseg-{28 * 'a'}-c.json"},
+    "source was set aside": {"temporary": f".skinseg-{12 * 'a'}-c.json"},
+    "former is any file": {"former": "secret"},
+    "former is in another folder": {"former": "../secret"},
+    "former is of a process": {"former": f".skinseg-{28 * 'a'}-c.json"},
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_journal_that_is_not_ours_is_not_obeyed(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
     fill(folder)
     killed([folder] * 3, 1)
     (journal,) = journals(folder)
-    spoil(journal, how)
+    change = SPOILT[how]
+    for path in (folder / "secret", folder / f".skinseg-{12 * 'a'}-c.json", tmp_path / "secret"):
+        path.write_text("secret")
+    if isinstance(change, dict):
+        entries: list[dict[str, Any]] = json.loads(journal.read_text())
+        entries[-1].update(change)
+        if change.get("temporary"):
+            there = (folder / "secret").stat()
+            entries[-1]["new"] = [there.st_size, there.st_mtime_ns]
+            if not (folder / change["temporary"]).exists():
+                (folder / change["temporary"]).write_text("secret")
+                os.utime(folder / change["temporary"], ns=(there.st_mtime_ns, there.st_mtime_ns))
+        change = json.dumps(entries)
+    journal.write_text(change)
     before = contents(folder)
     require_writable(folder / "other.stl")
     assert contents(folder) == before
-    assert names(tmp_path) == ["out"]
+    assert names(tmp_path) == ["out", "secret"]
+    assert (folder / f".skinseg-{12 * 'a'}-c.json").read_text() == "secret"
     assert not journals(folder)
+
+
+def test_what_lies_behind_a_link_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("key")
+    (tmp_path / "key").chmod(0o600)
+    out = tmp_path / "out"
+    out.mkdir()
+    fill(out)
+    killed([out] * 3, 1)
+    (journal,) = journals(out)
+    entries = json.loads(journal.read_text())
+    waiting = out / entries[-1]["temporary"]
+    waiting.unlink()
+    waiting.symlink_to("../key")
+    there = waiting.lstat()
+    entries[-1].update(mode=0o777, new=[there.st_size, there.st_mtime_ns])
+    journal.write_text(json.dumps(entries))
+    require_writable(out / "other.stl")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (out / "c.json").read_text() == "old"
+    assert not (out / "c.json").is_symlink()
+
+
+def test_bits_of_permission_are_all_that_a_journal_gives(tmp_path: Path) -> None:
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1)
+    (journal,) = journals(tmp_path)
+    entries = json.loads(journal.read_text())
+    entries[-1]["mode"] = 0o4755
+    journal.write_text(json.dumps(entries))
+    require_writable(tmp_path / "other.stl")
+    assert (tmp_path / "c.json").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "too large"])
+def test_what_is_no_plain_file_does_not_stop_the_run(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    killed([tmp_path] * 3, 1)
+    (journal,) = journals(tmp_path)
+    if kind == "too large":
+        monkeypatch.setattr("SkinSegLib.core.journal._LARGEST_BYTES", 10)
+    else:
+        journal.unlink()
+        os.mkfifo(journal) if kind == "pipe" else journal.mkdir()
+    before = contents(tmp_path)
+    handles = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(3):
+        require_writable(tmp_path / "other.stl")
+    assert contents(tmp_path) == before
+    assert not handles or len(os.listdir("/proc/self/fd")) == handles
 
 
 def test_of_a_living_process_or_another_user_or_through_a_link_neither(
