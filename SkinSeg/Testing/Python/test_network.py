@@ -334,6 +334,27 @@ def test_a_thin_part_as_dense_as_an_ear_needs_less_of_the_networks_word(soft, pr
     assert found.patient[ear].all() == kept
 
 
+@pytest.mark.parametrize(
+    ("width", "gap", "kept"),
+    [(9, 0, True), (1, 0, False), (9, 1, False)],
+    ids=["on its base", "in a point", "not at all"],
+)
+def test_what_hardly_touches_the_patient_is_not_joined(width, gap, kept):
+    """A blob on a stalk, or one beside the head, is no ear, however near it is."""
+    head, _ = _scene((40, 40, 80))
+    blob = np.zeros_like(head)
+    blob[16:25, 16:25, 34 + gap : 39] = True
+    stalk = slice(20 - width // 2, 21 + width // 2)
+    blob[stalk, stalk, 28 + gap : 34 + gap] = True
+    blob &= ~head
+    if gap:
+        blob[:, :, : 33 + gap] = False
+    said = (head + 0.3 * blob).astype(np.float32)
+    found = locate_by(said, (head | blob).astype(np.float32), (2.0, 2.0, 2.0))
+    body = blob[:, :, 35:]
+    assert found.patient[:, :, 35:][body].mean() == kept
+
+
 def test_what_the_classical_engine_doubts_needs_more_of_it():
     head, table = _scene()
     tissue = (head | table).astype(np.float32)
