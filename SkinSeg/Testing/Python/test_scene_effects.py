@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("monai", reason="MONAI is not installed")
 
+from SkinSegLib.training.evaluation.cases import _skin_of
+from SkinSegLib.training.scenes import Scene
 from SkinSegLib.training.scenes.effects import scanned
 
 SEEDS = range(40)
@@ -48,3 +50,15 @@ def test_the_patients_own_greys_have_no_noise(pictures) -> None:
         deep = own[inner]
         assert sharp[inner].min() == 1
         assert np.ptp(deep) < 1e-3
+
+
+def test_a_hand_that_slices_blur_into_the_head_is_no_part_of_the_reference() -> None:
+    filled = np.zeros((20, 40, 60), np.float32)
+    filled[4:16, 8:32, 6:36] = 1  # the head
+    filled[4:16, 8:32, 37:48] = 1  # a hand, one voxel away
+    alone = filled.copy()
+    alone[6:10, 12:20, 36] = 0.6  # as thick slices show it
+    scene = Scene(alone, filled, alone, np.ones_like(filled), "made", ("hand",))
+    found = _skin_of(scene)
+    assert found[4:16, 8:32, 6:36].all()
+    assert not found[:, :, 39:].any()

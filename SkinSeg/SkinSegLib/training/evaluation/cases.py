@@ -232,9 +232,11 @@ def _skin_of(scene: Scene) -> NDArray[np.uint8]:
     the skin; the greys are not. Within the patient and at caps the label holds.
     """
     spacing = (SCENE_MM,) * 3
-    label, solid = scene.filled >= 0.5, scene.alone >= 0.5
+    solid = scene.alone >= 0.5
+    # A hand beside the head is no part of it, also where thick slices blur the two together.
+    label = largest_component(scene.filled >= 0.5).view(np.bool_)
     if not label.any():
-        return label.astype(np.uint8)
+        return label.view(np.uint8)
     outside = ~(label | solid)
     # Partial voxels of the skin lie next to both tissue and air; a cap lies across a hole.
     skin = (distance_to(solid, spacing) <= _SKIN_MM) & (distance_to(outside, spacing) <= _SKIN_MM)
