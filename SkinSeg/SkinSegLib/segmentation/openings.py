@@ -72,8 +72,8 @@ def _pockets(
 ) -> tuple[Bools, Bools]:
     """Air that a ball of ``radius_mm`` cannot reach, and what of it is deep for its mouth.
 
-    ``room``: how many voxels the scan's ends are left behind for, before and after along each axis;
-    0 where the grid's box does not end with the scan.
+    ``room``: by how many voxels the ball may leave the grid, before and after along each axis; 0
+    where the scan goes on there.
     """
     from scipy import ndimage
 
