@@ -59,6 +59,7 @@ def engine(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_head_with_table_and_holder_at_1_mm(table_and_holder, engine):
     phantom = table_and_holder
     dice, distance, mesh, mask = measured("table and holder, 10 mm away", phantom, engine)

@@ -46,6 +46,7 @@ def asleep(output: Path) -> list[int]:
     return [int(p.name.split("-")[-1]) for p in (output / PRIVATE).glob("run-*/asleep-*")]
 
 
+@pytest.mark.slow
 def test_one_case_is_all_that_a_failure_costs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +119,7 @@ def test_an_answer_that_goes_with_its_worker_is_waited_for_again(
     ]
 
 
+@pytest.mark.slow
 def test_cancelled_and_gone_on_with(tmp_path: Path) -> None:
     source = write_archive(tmp_path / "a", "fine", "sleep", "sleep", "fine")
     output = tmp_path / "out"

@@ -95,6 +95,7 @@ def test_ratios_are_formed_turn_by_turn():
     assert ratio(slow, fast[:1]) == 2
 
 
+@pytest.mark.slow
 def test_a_large_phantom_is_made_from_a_coarser_one(tmp_path, monkeypatch):
     import numpy as np
     from Benchmarks import main_job

@@ -67,6 +67,7 @@ def test_monai_reads_the_configuration_too(bundle):
         assert metadata[key]
 
 
+@pytest.mark.slow
 def test_monai_prepares_a_scan_nearly_as_we_do(bundle):
     import torch
     from monai.bundle import ConfigParser

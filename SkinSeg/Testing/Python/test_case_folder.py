@@ -177,6 +177,7 @@ def test_two_people_add_at_once(cases):
     assert index["numTraining"] == 4
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_there_by_half(cases):
     """Each attempt is killed a little later, until one gets through."""
     code = (
@@ -321,6 +322,7 @@ def test_the_panel_reads_all_of_a_header_that_a_case_comes_from(tmp_path):
     assert patient_pseudonym(names, volume, data) != records[0].patient
 
 
+@pytest.mark.slow
 def test_a_case_without_a_face_differs_only_there():
     pytest.importorskip("cryptography")
     from SkinSegLib.privacy.deface import DefaceOptions

@@ -385,6 +385,7 @@ atexit.register(tell)
     assert min(took) < 0.5
 
 
+@pytest.mark.slow
 def test_progress_bar_on_a_terminal(scan: Path, tmp_path: Path) -> None:
     """Through a pseudo-terminal: a bar with stage and time left, which is gone at the end."""
     import os

@@ -125,6 +125,7 @@ def test_the_audit_counts_and_says_what_is_missing(mixed, tmp_path):
     assert re.search(r'src="data:image/png;base64,iVBOR', page)
 
 
+@pytest.mark.slow
 def test_leaks_and_doubles_that_got_in_are_found(tmp_path, capsys):
     """By copying files into the folder, behind the back of what refuses them."""
     cases = CaseFolder.create(tmp_path / "set")

@@ -134,6 +134,7 @@ def test_bad_usage(given: list[str], words: str, capsys: pytest.CaptureFixture[s
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_drain_hole_through_the_layer(scan: Path, tmp_path: Path) -> None:
     """The made head floats free in its scan: its shell is closed."""
     pytest.importorskip("manifold3d", reason="manifold3d is not installed: skinseg[mesh]")
@@ -170,6 +171,7 @@ def test_what_is_missing_is_found_before_computing(
         run_job(never, outputs, Progress(), finish=FinishOptions(cut_below_s_mm=-80.0))
 
 
+@pytest.mark.slow
 def test_demo_names_its_files_mirrored(scan: Path, tmp_path: Path) -> None:
     done = skinseg("demo", scan, "-o", tmp_path / "out", *FAST, "--mirror", "left-right")
     assert done.returncode == 0, done.stderr

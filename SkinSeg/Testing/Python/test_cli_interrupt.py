@@ -97,6 +97,7 @@ def assert_all_written(folder: Path) -> None:
     assert b"old" not in {path.read_bytes() for path in folder.iterdir() if path.name != "p.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_while_the_files_take_their_names(
     scan: Path,

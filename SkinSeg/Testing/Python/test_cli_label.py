@@ -49,6 +49,7 @@ def test_export_and_import(scan: Path, given: Path, tmp_path: Path, name: str, c
     assert "Note" not in err
 
 
+@pytest.mark.slow
 def test_into_dicom_and_back(tmp_path: Path, capsys) -> None:
     source, truth = dicom_scan(tmp_path / "scan", "axial")
     given = write_label(tmp_path / "given.nrrd", source.volume, truth)
@@ -116,6 +117,7 @@ def test_outputs_that_make_no_sense(scan: Path, given: Path, tmp_path: Path, cap
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "given.nii.gz"]
 
 
+@pytest.mark.slow
 def test_fuse_and_compare(scan: Path, tmp_path: Path, capsys) -> None:
     from scipy import ndimage
 

@@ -96,6 +96,7 @@ def test_a_surface_for_sharing_is_warned_of(
     assert "patient's face" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_deface_and_restore(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

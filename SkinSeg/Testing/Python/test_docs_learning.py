@@ -55,6 +55,7 @@ def hospital(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_worked_example(hospital, capsys):
     said = {}
     for command in commands():

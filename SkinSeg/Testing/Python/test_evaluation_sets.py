@@ -51,6 +51,7 @@ def pairs(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_command_on_a_folder(pairs, tmp_path):
     output = tmp_path / "out"
     done = skinseg(

@@ -14,6 +14,8 @@ pytest.importorskip("slicer", reason="slicer-core is not installed")
 if sys.platform != "linux":
     pytest.skip("the faults are made by means of Linux", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 #: Case, and how it has to end.
 CELLS = {
     "command/read/disk full": "refused",

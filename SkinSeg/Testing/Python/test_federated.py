@@ -211,6 +211,7 @@ def simulated(tmp_path_factory, start):
     return folder, job, plan
 
 
+@pytest.mark.slow
 @flare
 def test_the_result_is_the_mean_by_the_root_of_cases_and_a_lost_site_stops_nobody(simulated, start):
     folder, _, plan = simulated
@@ -233,6 +234,7 @@ def test_the_result_is_the_mean_by_the_root_of_cases_and_a_lost_site_stops_nobod
     assert "2 sites with 4 cases together" in card
 
 
+@pytest.mark.slow
 @flare
 def test_nothing_of_a_patient_is_in_the_job_or_at_the_server(simulated):
     folder, job, _ = simulated

@@ -78,6 +78,7 @@ def test_a_model_comes_out_with_curves_and_a_card(cases, start, tmp_path):
         tune(tmp_path / "run", cases.folder, start.folder, 4)
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_old_weights(cases, start, tmp_path):
     options = FineTuneOptions(
         tmp_path / "run", steps=1, minutes=None, workers=0, learning_rate=1e-12
@@ -88,6 +89,7 @@ def test_training_begins_with_the_old_weights(cases, start, tmp_path):
         np.testing.assert_allclose(new[name], values, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_test_cases_are_never_read(cases, start, tmp_path, monkeypatch):
     read = []
     genuine = CaseFolder.read
@@ -101,6 +103,7 @@ def test_test_cases_are_never_read(cases, start, tmp_path, monkeypatch):
     assert read == ["head_0001", "head_0002"]
 
 
+@pytest.mark.slow
 def test_cancelled_and_resumed_it_ends_as_if_nothing_had_been(cases, start, tmp_path):
     whole = tune(tmp_path / "a", cases.folder, start.folder, 12)
 
@@ -226,6 +229,7 @@ def test_what_counts_as_worse(rows, words):
         assert any(word in reason for reason in reasons)
 
 
+@pytest.mark.slow
 def test_models_are_compared_on_the_test_cases(cases, start, tmp_path):
     def spoil(weights):
         weights["model.2.0.conv.bias" if "model.2.0.conv.bias" in weights else list(weights)[-1]][

@@ -166,6 +166,7 @@ def test_clicking_segments(panel):
     assert "Skin was made" in panel.ui.logText.plainText
 
 
+@pytest.mark.slow
 def test_the_layer_follows_the_head_and_leaves_the_users_own_alone(panel):
     from mrml_makers import EAR, erase
 
@@ -193,6 +194,7 @@ def test_the_layer_follows_the_head_and_leaves_the_users_own_alone(panel):
     assert node.GetSegmentation().GetSegmentIDs() == ("Head",)
 
 
+@pytest.mark.slow
 def test_undo_in_the_editor_does_not_lose_the_layer(panel):
     from mrml_makers import EAR, erase
 
@@ -271,6 +273,7 @@ def test_two_runs_give_two_results_and_overwrite_nothing(panel):
     assert panel._parameterNode.segmentation is second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [True, False])
 def test_segments_are_only_replaced_after_asking(panel, monkeypatch, answer):
     volume_node(small_scan())
@@ -362,6 +365,7 @@ def test_cancelled_at_once_at_every_stage(panel, stage):
     assert segmentations() == []
 
 
+@pytest.mark.slow
 def test_a_click_goes_before_what_the_panel_does_by_itself(panel):
     volume_node(slow_scan())
     pump(lambda: panel.panel.running == "facts")
@@ -482,7 +486,9 @@ def test_a_loaded_scene_gets_our_surfaces_and_findings_back(panel, tmp_path):
 # The worker
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)]
+)
 def test_a_killed_worker_leaves_the_scene_alone_and_the_next_run_works(panel, empty_scene, how):
     volume_node(slow_scan())
     before = empty_scene.GetNumberOfNodes()
@@ -495,6 +501,7 @@ def test_a_killed_worker_leaves_the_scene_alone_and_the_next_run_works(panel, em
     assert len(segmentations()) == 1
 
 
+@pytest.mark.slow
 def test_an_idle_worker_is_let_go_and_comes_back(panel):
     volume_node(small_scan())
     work = panel.panel.work

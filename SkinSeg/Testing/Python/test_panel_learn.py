@@ -192,6 +192,7 @@ def test_a_corrected_scan_becomes_a_case(opened, models_folder, monkeypatch):
     assert len(cases.records()) == 1
 
 
+@pytest.mark.slow
 def test_a_scan_that_looks_alike_is_asked_about(opened, monkeypatch):
     panel, ui = opened, opened.ui
     segmented(panel, small_scan())
@@ -224,6 +225,7 @@ def test_what_cannot_be_added_is_refused_in_words(opened):
     assert CaseFolder.create(learning(panel).folder).records() == []
 
 
+@pytest.mark.slow
 def test_the_next_case_is_loaded_labelled_and_leaves_the_queue(opened):
     panel, ui = opened, opened.ui
     for scan, number in ((turned_scan(1), "17"), (turned_scan(2), "18")):
@@ -259,6 +261,7 @@ def test_the_next_case_is_loaded_labelled_and_leaves_the_queue(opened):
 # Training
 
 
+@pytest.mark.slow
 def test_train_kill_go_on_use_and_back(panel, tmp_path, models_folder):
     """The real thing, small: nothing is lost by a kill, and segmenting goes on meanwhile."""
     folder = tmp_path / "Our heads"

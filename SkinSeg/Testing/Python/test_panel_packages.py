@@ -62,6 +62,7 @@ def bare(panel, monkeypatch):
     return panel, found
 
 
+@pytest.mark.slow
 def test_one_question_names_what_and_how_large(bare):
     panel, found = bare
     volume_node(small_scan())

@@ -49,6 +49,7 @@ def host():
     return Host.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_application_leaves_neither_process_nor_scan(how):
     paths = os.pathsep.join(map(str, [LIBRARY, LIBRARY / "Testing", Path(__file__).parent]))

@@ -35,6 +35,7 @@ def voxels_of(node):
     return node_voxels(node).copy()
 
 
+@pytest.mark.slow
 def test_the_face_goes_into_a_new_volume_and_nothing_else_changes(panel, head):
     volume = volume_node(head, linear(np.diag([1.0, 1.0, 1.0, 1.0])))
     before = voxels_of(volume)
@@ -57,6 +58,7 @@ def test_the_face_goes_into_a_new_volume_and_nothing_else_changes(panel, head):
     assert place[:, 1].min() > 0  # only in front
 
 
+@pytest.mark.slow
 def test_what_has_no_face_is_refused(panel):
     volume_node(small_scan())
     click(panel, panel.ui.segmentButton)

@@ -175,6 +175,7 @@ def test_air_behind_the_caps_is_air_in_the_scan_and_head_in_the_truth():
     assert phantom.is_cap(on_skin).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_near_the_skin_there_is_skin_on_one_side_and_air_on_the_other():
     """Away from openings: 40 HU down to 2 mm, so that -480 HU is the right level."""
     phantom = make_phantom(part((45.0, 40.0, 20.0), (90, 80, 60)))

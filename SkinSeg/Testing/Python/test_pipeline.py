@@ -75,6 +75,7 @@ def test_cancelling_within_the_layer(
     assert asked
 
 
+@pytest.mark.slow
 def test_a_layer_too_thin_for_the_voxels(volume: CTVolume, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "MOST_VOXELS", 100_000)
     with pytest.raises(LayerTooThinError, match="Choose a layer of"):

@@ -222,7 +222,14 @@ def test_the_scan_is_full_of_names(world: World) -> None:
         assert found_in(content) >= {"PLANTED", "Anna", "19570311", "1.2.826.99."}
 
 
-@pytest.mark.parametrize("command", LINES)
+#: Seconds each; the others stay in "not slow".
+SLOW = ("train", "evaluate", "batch", "dicom deface", "label compare", "label fuse", "web send")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LINES],
+)
 def test_nothing_gets_out(
     command: str,
     world: World,

@@ -62,6 +62,7 @@ def test_a_hand_is_patient(monkeypatch):
     assert more >= 8  # in the others it lies outside the scene, or in the dark of a round field
 
 
+@pytest.mark.slow
 def test_usual_scenes_hold_nothing_odd():
     seen = {}
     for odd in (0.0, 1.0):
@@ -235,6 +236,7 @@ def _log(folder):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_training_repeats_by_seed_and_resumes_where_it_stopped(tmp_path, tiny):
     import torch
 
@@ -263,6 +265,7 @@ def test_training_repeats_by_seed_and_resumes_where_it_stopped(tmp_path, tiny):
     assert resumed[-1]["dice"] == whole[-1]["dice"]
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path, tiny):
     sources = [_source()]
     options = _options(tmp_path, tiny, steps=120, validate_every=30, learning_rate=1e-2)

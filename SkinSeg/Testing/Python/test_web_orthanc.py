@@ -113,6 +113,7 @@ def _child(folder: Path, url: str, report: AuditReport) -> None:
     send(folder, web, SendOptions(AUDIT, group=2), report=report)
 
 
+@pytest.mark.slow
 def test_killed_at_20_random_moments(tmp_path: Path, orthanc: Orthanc) -> None:
     folder = cases(tmp_path / "out", 60, series=3)
     report = audit(folder, AUDIT)  # not again in each run: what is killed is the upload
