@@ -227,6 +227,7 @@ def test_no_scheduler_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert not list((output / PRIVATE).glob("run-*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     """SIGINT to all processes, as a terminal sends it: what is finished stays, and it goes on."""
     source = tmp_path / "scans"

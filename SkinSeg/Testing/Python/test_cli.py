@@ -181,6 +181,7 @@ def test_segmentation_without_slicer_core(
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_preview(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "skin.png"
     given = ["segment", str(scan), "-o", str(tmp_path / "s.stl"), "--preview", str(picture)]

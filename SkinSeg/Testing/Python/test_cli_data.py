@@ -186,6 +186,7 @@ def test_thick_slices_of_a_case_are_compared_by_their_outlines(tmp_path):
     assert case_folder(cases, "train").entries == ()
 
 
+@pytest.mark.slow
 def test_scores_of_the_sets_own_test_cases(mixed, tmp_path, capsys):
     out = run(
         capsys, "evaluate", "--set", mixed.folder, "--engine", "threshold", "-o", tmp_path / "out"

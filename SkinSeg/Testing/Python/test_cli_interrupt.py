@@ -125,6 +125,7 @@ def test_ctrl_c_while_the_files_take_their_names(
     assert_all_written(tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_report_is_shown(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +141,7 @@ def test_ctrl_c_while_the_report_is_shown(
     assert_all_written(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_from_outside(scan: Path, tmp_path: Path, number: int) -> None:
     """The command as its own process, interrupted from another one while it computes."""

@@ -198,7 +198,8 @@ def pixels_by_place(folder: Path) -> dict[float, np.ndarray]:
 
 
 @pytest.mark.usefixtures("fast")
-@pytest.mark.parametrize("mode", ["remove", pytest.param("blur", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["remove", "blur"])
 def test_a_dicom_series_and_back(
     tmp_path: Path, phantom: Phantom, mask: SkinMask, mode: str
 ) -> None:

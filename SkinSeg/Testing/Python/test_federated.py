@@ -250,6 +250,7 @@ def test_nothing_of_a_patient_is_in_the_job_or_at_the_server(simulated):
                 assert word.encode() not in content, f"{word} in {path.name}"
 
 
+@pytest.mark.slow
 @flare
 def test_a_message_holds_weights_and_a_number_and_nothing_else(tmp_path, start):
     from nvflare.apis.fl_constant import ReservedKey, ReturnCode

@@ -62,6 +62,7 @@ def weights_of(bundle) -> dict[str, np.ndarray]:
     return {k: v.numpy() for k, v in bundle.load_network().state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_model_comes_out_with_curves_and_a_card(cases, start, tmp_path):
     trained = tune(tmp_path / "run", cases.folder, start.folder, 4)
     assert trained.cases == ("head_0001", "head_0002")

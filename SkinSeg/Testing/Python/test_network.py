@@ -47,6 +47,7 @@ def test_a_model_is_found_by_its_folder_and_no_other_is(bundle, tmp_path):
         models.find_model("a-model-that-nobody-ships")
 
 
+@pytest.mark.slow
 def test_without_torch_the_threshold_engine_runs_and_a_named_model_says_what_it_needs(
     bundle, monkeypatch
 ):

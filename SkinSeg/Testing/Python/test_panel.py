@@ -439,6 +439,7 @@ def test_removing_the_result_greys_the_export(panel, empty_scene):
     assert panel.ui.reviewLabel.text == "No findings."
 
 
+@pytest.mark.slow
 def test_reloading_the_module_stops_the_run(host, panel):
     volume_node(slow_scan())
     done = during(panel, panel.cleanup)

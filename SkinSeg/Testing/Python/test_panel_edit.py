@@ -106,6 +106,7 @@ def test_findings_are_gone_through_and_marked(done, empty_scene):
     assert not any(review.checked for review in reviews_of(node))
 
 
+@pytest.mark.slow
 def test_findings_survive_the_scene(done, tmp_path):
     panel, node = done
     panel.ui.nextButton.click()
@@ -203,6 +204,7 @@ def test_anywhere_lifts_the_range_and_puts_it_back(brush):
     assert parameter.GetSourceVolumeIntensityMaskRange() == (-480.0, 40.0)
 
 
+@pytest.mark.slow
 def test_the_range_is_kept_for_each_effect(brush):
     _panel, _node, editor, _paint, _slicer = brush
     parameter = editor.mrmlSegmentEditorNode()
@@ -231,6 +233,7 @@ def test_the_range_of_threshold_is_for_the_brush_and_scissors_cut_air_too(brush)
     assert not parameter.GetSourceVolumeIntensityMask()
 
 
+@pytest.mark.slow
 def test_the_editor_follows_the_next_run(brush):
     panel, node, editor, _paint, _slicer = brush
     click(panel, panel.ui.segmentButton)
@@ -249,6 +252,7 @@ def test_the_brush_is_put_down_while_a_job_runs(brush):
     assert editor._object._shortcuts
 
 
+@pytest.mark.slow
 def test_the_level_is_kept_when_coming_back(brush):
     panel, _node, _editor, _paint, _slicer = brush
     panel.ui.levelSlider.value = -300
@@ -292,6 +296,7 @@ def test_undo_and_redo(brush):
     assert np.array_equal(on_scan(node), after)
 
 
+@pytest.mark.slow
 def test_only_what_serves_here_is_shown(brush):
     _panel, _node, editor, _paint, _slicer = brush
     assert not editor.unorderedEffectsVisible
@@ -310,6 +315,7 @@ def test_leaving_puts_the_brush_down(brush):
     assert editor._object._shortcuts
 
 
+@pytest.mark.slow
 def test_closing_the_scene_lets_go_of_the_editor(brush, empty_scene):
     panel, _node, editor, _paint, _slicer = brush
     empty_scene.Clear()
@@ -338,6 +344,7 @@ def test_what_a_stroke_encloses_is_filled(brush):
     assert abs(place[1]) < 5
 
 
+@pytest.mark.slow
 def test_after_a_pause_our_surface_is_there_again(done):
     panel, node = done
     erase(node, EAR - [9, 14, 18], [-40, *(EAR[1:] + [14, 18])])
@@ -349,6 +356,7 @@ def test_after_a_pause_our_surface_is_there_again(done):
     assert "made again" in panel.ui.logText.plainText
 
 
+@pytest.mark.slow
 def test_back_from_another_module_our_surface_is_there_again(done):
     panel, node = done
     panel.exit()
@@ -428,6 +436,7 @@ def test_an_edit_meanwhile_is_not_overwritten(done):
 # Another patient
 
 
+@pytest.mark.slow
 def test_the_brush_is_put_down_when_another_volume_is_selected(brush):
     panel, node, editor, _paint, _slicer = brush
     editor.setActiveEffectByName("Paint")
@@ -453,6 +462,7 @@ def test_a_result_whose_scan_is_gone_is_nobodys(done, empty_scene):
     assert "not loaded" in panel.ui.reviewLabel.text
 
 
+@pytest.mark.slow
 def test_a_run_does_not_write_into_the_head_of_another_scan(done, monkeypatch):
     panel, node = done
     asked = []
@@ -469,6 +479,7 @@ def test_a_run_does_not_write_into_the_head_of_another_scan(done, monkeypatch):
     assert not panel.ui.undoRunButton.visible  # it is the other one's
 
 
+@pytest.mark.slow
 def test_the_layer_is_made_after_coming_back_to_its_volume(panel):
     first = volume_node(small_scan())
     click(panel, panel.ui.segmentButton)
@@ -480,6 +491,7 @@ def test_the_layer_is_made_after_coming_back_to_its_volume(panel):
     assert mrml.segment_labelmap(node, "Skin")[0].any()
 
 
+@pytest.mark.slow
 def test_the_layer_keeps_how_the_user_shows_it(done):
     panel, node = done
     display = node.GetDisplayNode()
@@ -494,6 +506,7 @@ def test_the_layer_keeps_how_the_user_shows_it(done):
     assert node.GetSegmentation().GetSegment("Skin").GetName() == "Haut"
 
 
+@pytest.mark.slow
 def test_below_a_non_linear_transform_the_layer_comes_with_the_head(panel):
     from mrml_makers import bent
 

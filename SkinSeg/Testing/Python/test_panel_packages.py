@@ -94,6 +94,7 @@ def test_one_question_names_what_and_how_large(bare):
     assert len(found.questions) == 1
 
 
+@pytest.mark.slow
 def test_without_consent_it_goes_on_and_says_how(bare):
     panel, found = bare
     found.answer = False

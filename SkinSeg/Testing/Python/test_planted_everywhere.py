@@ -223,7 +223,16 @@ def test_the_scan_is_full_of_names(world: World) -> None:
 
 
 #: Seconds each; the others stay in "not slow".
-SLOW = ("train", "evaluate", "batch", "dicom deface", "label compare", "label fuse", "web send")
+SLOW = (
+    "train",
+    "demo",
+    "evaluate",
+    "batch",
+    "dicom deface",
+    "label compare",
+    "label fuse",
+    "web send",
+)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def itk_series(files: list[str]) -> tuple[np.ndarray, np.ndarray]:
     return sitk.GetArrayFromImage(image), np.diag([-1.0, -1, 1, 1]) @ matrix
 
 
+@pytest.mark.slow
 def test_siemens_jpeg_2000(skinseg_data: Path) -> None:
     folder = skinseg_data / "dicom" / "weasis_headneck"
     volume = read(folder)
@@ -121,6 +122,7 @@ def test_volumes(name: str, skinseg_data: Path) -> None:
     assert result.air_hu == pytest.approx(-1010, abs=30)
 
 
+@pytest.mark.slow
 def test_all_radiotherapy_scans(skinseg_data: Path) -> None:
     paths = sorted((skinseg_data / "openkbp").glob("pt_*[0-9].nrrd"))
     assert len(paths) == 120

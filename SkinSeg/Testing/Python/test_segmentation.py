@@ -148,11 +148,13 @@ def test_a_round_field_that_cuts_the_head_is_found(small):
     assert radius == pytest.approx(79, abs=3)
 
 
+@pytest.mark.slow
 def test_a_lower_level_never_loses_volume(small):
     volumes = [segment(small.volume, SegmentOptions(level_hu=x)).volume_ml for x in (-700, -300)]
     assert volumes[0] > volumes[1] > 3000
 
 
+@pytest.mark.slow
 def test_stages_and_fractions_are_reported(small):
     seen: list[tuple[str, float]] = []
     progress = Progress(report=lambda stage, fraction: seen.append((stage, fraction)))
@@ -257,7 +259,9 @@ def with_metal(volume: CTVolume, value: int, blocks: int) -> CTVolume:
     return CTVolume(voxels, volume.ijk_to_ras)
 
 
-@pytest.mark.parametrize("value", [3071, 2248, 12000])
+@pytest.mark.parametrize(
+    "value", [3071, *(pytest.param(v, marks=pytest.mark.slow) for v in (2248, 12000))]
+)
 def test_metal_is_found_with_its_place_and_volume(small, value):
     """Also where the scanner's range ends before metal does."""
     scan = with_metal(small.volume, value, 6)

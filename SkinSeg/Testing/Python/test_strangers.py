@@ -412,6 +412,7 @@ def test_files_of_weights_are_read_in_one_place_only() -> None:
 # Trainings and jobs
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_program_in_it_runs_nothing(
     own: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

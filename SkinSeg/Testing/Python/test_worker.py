@@ -164,6 +164,7 @@ def test_errors_come_through_with_their_words(worker):
     assert segment(worker, small_scan()).head.closed
 
 
+@pytest.mark.slow
 def test_one_process_does_many_tasks(worker):
     before = worker.generation
     segment(worker, small_scan())
