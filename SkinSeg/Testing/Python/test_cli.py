@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from command import LIBRARY, STAGES, names, skinseg, write_scan
+from marks import slow
 from SkinSegLib import cli
 from SkinSegLib.cli import main
 from SkinSegLib.segmentation import ENGINES
@@ -92,7 +93,7 @@ def test_coordinates_are_lps(scan: Path, tmp_path: Path) -> None:
     assert high == pytest.approx([70, 85, 95], abs=2.5)
 
 
-@pytest.mark.parametrize("suffix", [s for s in FORMATS if s != ".stl"])
+@pytest.mark.parametrize("suffix", [".ply", *slow(s for s in FORMATS if s not in (".stl", ".ply"))])
 def test_other_formats(scan: Path, tmp_path: Path, suffix: str) -> None:
     import trimesh
 
@@ -140,7 +141,7 @@ def test_layer_and_labelmap(scan: Path, tmp_path: Path) -> None:
     assert labels[36, 36, 36] == 1  # deep inside
 
 
-@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("suffix", [".nrrd", *slow([".mha"])])
 def test_labelmap_formats(scan: Path, tmp_path: Path, suffix: str) -> None:
     import SimpleITK as sitk
 

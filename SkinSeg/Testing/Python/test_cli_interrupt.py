@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from command import LIBRARY, STAGES, names, write_scan
+from marks import slow
 from SkinSegLib.cli import main
 from SkinSegLib.core import Progress
 from SkinSegLib.report import Report
@@ -48,7 +49,12 @@ def assert_untouched(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "at"), [*((stage, "begin") for stage in STAGES), (STAGES[-1], "end")]
+    ("stage", "at"),
+    [
+        ("Write", "begin"),
+        *slow((stage, "begin") for stage in STAGES if stage != "Write"),
+        *slow([(STAGES[-1], "end")]),
+    ],
 )
 def test_ctrl_c_at_each_stage(
     scan: Path,

@@ -89,6 +89,7 @@ def test_one_label(scan: Path, mask: np.ndarray, tmp_path: Path) -> None:
         read_mask(path, segment="Head")
 
 
+@pytest.mark.slow
 def test_segments_of_slicers(scan: Path, tmp_path: Path) -> None:
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     path, out = tmp_path / "head.seg.nrrd", tmp_path / "skin.stl"

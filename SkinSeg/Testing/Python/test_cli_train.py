@@ -60,6 +60,7 @@ def test_a_folder_with_a_model_is_left_alone(tmp_path, capsys):
     assert (tmp_path / "model" / "models" / "model.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_heads_are_read_once_for_all_designs(tmp_path, tiny):
     (tmp_path / "b").mkdir()
     assert run(tmp_path / "a") == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from marks import slow
 from phantom_makers import ras_of_voxels, whole
 from privacy_makers import KEY
 from scan_makers import Grid, write_dicom, write_enhanced
@@ -101,7 +102,7 @@ def test_the_distance_is_measured_on_an_answer_that_is_known(
     assert found.mean_mm < 0.1
 
 
-@pytest.mark.parametrize("flips", [pytest.param((2,), marks=pytest.mark.slow), (0, 1, 2)])
+@pytest.mark.parametrize("flips", [*slow([((2,),)]), (0, 1, 2)])
 def test_any_order_of_voxels(
     phantom: Phantom, mask: SkinMask, plain: Defaced, flips: tuple[int, ...]
 ) -> None:
@@ -123,7 +124,7 @@ def test_any_order_of_voxels(
     assert np.count_nonzero(region != plain.region) < 0.01 * np.count_nonzero(plain.region)
 
 
-@pytest.mark.parametrize("axis", ["yaw", pytest.param("pitch", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("axis", ["yaw", *slow(["pitch"])])
 def test_a_head_that_is_turned(phantom: Phantom, mask: SkinMask, axis: str) -> None:
     from scan_makers import rotation
 
@@ -279,9 +280,7 @@ def test_a_multi_frame_file_is_defaced_and_back(
 
 
 @pytest.mark.usefixtures("fast")
-@pytest.mark.parametrize(
-    "ending", [".nii.gz", *(pytest.param(e, marks=pytest.mark.slow) for e in (".nrrd", ".mha"))]
-)
+@pytest.mark.parametrize("ending", [".nii.gz", *slow([".nrrd", ".mha"])])
 def test_a_volume_and_back(tmp_path: Path, phantom: Phantom, mask: SkinMask, ending: str) -> None:
     import SimpleITK as sitk
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from marks import slow
 from SkinSegLib.core import CTVolume, SkinSegError
 from SkinSegLib.training.labels import (
     Recipe,
@@ -200,7 +201,7 @@ def test_a_scan_without_a_recipe_has_no_label(scan):
     "name",
     [
         *("unc_cthead", "dicom2stl_ct_example"),
-        *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW),
+        *slow(SLOW),
     ],
 )
 def test_a_reviewed_label_comes_out_again(skinseg_data, name, monkeypatch):

@@ -47,6 +47,7 @@ def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
     assert np.array_equal(shown(node, "Head"), logic.result.head.points)
 
 
+@pytest.mark.slow
 def test_a_deleted_result_leaves_no_face_behind(host, empty_scene):
     mrml.ensure_host().app.emit_now("startupCompleted()")
     host.code.SkinSegLogic().process(volume_node(small_scan()))

@@ -487,9 +487,8 @@ def test_a_loaded_scene_gets_our_surfaces_and_findings_back(panel, tmp_path):
 # The worker
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_killed_worker_leaves_the_scene_alone_and_the_next_run_works(panel, empty_scene, how):
     volume_node(slow_scan())
     before = empty_scene.GetNumberOfNodes()

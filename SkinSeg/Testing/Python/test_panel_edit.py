@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from marks import slow
 from mrml_makers import EAR, erase, small_scan, volume_node
 from panel_makers import click, empty_scene, host, panel, pump, segmentations, settle, settle_all
 from SkinSegLib import mrml
@@ -167,7 +168,7 @@ def on_scan(node):
     return onto_scan(np.pad(voxels, 1), padded, small_scan())
 
 
-@pytest.mark.parametrize("mode", ["Add", "Remove"])
+@pytest.mark.parametrize("mode", ["Add", *slow(["Remove"])])
 def test_both_brushes_change_only_tissue(brush, mode):
     _panel, node, editor, paint, _slicer = brush
     editor.setActiveEffectByName("Paint" if mode == "Add" else "Erase")
@@ -221,6 +222,7 @@ def test_the_range_is_kept_for_each_effect(brush):
     assert not parameter.GetSourceVolumeIntensityMask()
 
 
+@pytest.mark.slow
 def test_the_range_of_threshold_is_for_the_brush_and_scissors_cut_air_too(brush):
     _panel, _node, editor, _paint, _slicer = brush
     parameter = editor.mrmlSegmentEditorNode()
@@ -305,6 +307,7 @@ def test_only_what_serves_here_is_shown(brush):
     assert editor.segmentationNode() is segmentations()[0]
 
 
+@pytest.mark.slow
 def test_leaving_puts_the_brush_down(brush):
     panel, _node, editor, _paint, _slicer = brush
     assert editor._object._shortcuts
@@ -449,6 +452,7 @@ def test_the_brush_is_put_down_when_another_volume_is_selected(brush):
     assert editor.segmentationNode() is node
 
 
+@pytest.mark.slow
 def test_a_result_whose_scan_is_gone_is_nobodys(done, empty_scene):
     panel, node = done
     scan = panel._parameterNode.inputVolume

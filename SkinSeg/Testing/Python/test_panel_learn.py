@@ -154,6 +154,7 @@ def test_nothing_starts_before_the_section_is_opened(panel):
 # Adding
 
 
+@pytest.mark.slow
 def test_a_corrected_scan_becomes_a_case(opened, models_folder, monkeypatch):
     panel, ui = opened, opened.ui
     assert ui.casesLabel.text.startswith("0 for training, 0 for testing, 0 waiting")
@@ -207,6 +208,7 @@ def test_a_scan_that_looks_alike_is_asked_about(opened, monkeypatch):
     assert "0.0 mL were corrected" in ui.learnLabel.text
 
 
+@pytest.mark.slow
 def test_what_cannot_be_added_is_refused_in_words(opened):
     panel, ui = opened, opened.ui
     (learning(panel).folder / "notes.txt").write_text("mine")

@@ -112,6 +112,7 @@ def test_without_consent_it_goes_on_and_says_how(bare):
     assert found.installed
 
 
+@pytest.mark.slow
 def test_without_network_it_goes_on_and_says_how(bare):
     panel, found = bare
     found.fails = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from marks import slow
 from phantom_makers import part, ras_of_voxels
 from SkinSegLib.core import SkinSegError
 from SkinSegLib.training.anatomy import sizes_for
@@ -39,7 +40,7 @@ def points_of(thing, step):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize("seed", [0, *slow([3])])
 def test_clearance_is_what_was_asked(kind, seed):
     """No place inside the thing is nearer to the skin than the gap, and some are about as near."""
     head = build_head(sizes_for(seed))

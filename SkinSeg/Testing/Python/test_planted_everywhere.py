@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from case_makers import add_case
+from marks import slow
 from model_makers import write_model
 from planted_makers import FOLDER, SOUGHT, found_below, found_in, planted_scan
 from SkinSegLib import cli
@@ -237,7 +238,7 @@ SLOW = (
 
 @pytest.mark.parametrize(
     "command",
-    [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LINES],
+    [*(name for name in LINES if name not in SLOW), *slow(SLOW)],
 )
 def test_nothing_gets_out(
     command: str,

@@ -75,6 +75,7 @@ def test_usual_scenes_hold_nothing_odd():
     assert not {"block", "slab"} & seen[0.0]
 
 
+@pytest.mark.slow
 def test_what_is_pressed_is_flat_where_it_is_pressed(monkeypatch):
     monkeypatch.setattr(maker, "_PRESSED", 1.0)
     monkeypatch.setattr(maker, "_HAND", 0.0)
@@ -275,6 +276,7 @@ def test_training_learns(tmp_path, tiny):
     assert max(float(row["dice"]) for row in rows) > 0.6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, tiny):
     train.train([_source()], [_source()], _options(tmp_path, tiny, steps=4))
     with pytest.raises(SkinSegError, match="seed"):

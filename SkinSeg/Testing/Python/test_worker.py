@@ -16,6 +16,7 @@ import pytest
 from command import LIBRARY
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import slow
 from mrml_makers import small_scan
 from SkinSegLib.core import (
     Cancelled,
@@ -213,9 +214,7 @@ def test_too_little_memory_is_said(monkeypatch, capfdbinary):
 # Cancelling
 
 
-@pytest.mark.parametrize(
-    "after_s", [0.1, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.0, 0.3, 0.6))]
-)
+@pytest.mark.parametrize("after_s", [0.1, *slow([0.0, 0.3, 0.6])])
 def test_cancelled_at_once_and_the_next_run_works(worker, after_s):
     segment(worker, small_scan())  # warm
     begun = time.monotonic()
@@ -297,10 +296,7 @@ def test_complaints_in_any_encoding_do_no_harm():
     worker.close()
 
 
-SLOW_SIGNALS = (pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGSTOP, signal.SIGSEGV))
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, *SLOW_SIGNALS])
+@pytest.mark.parametrize("how", [signal.SIGKILL, *slow([signal.SIGSTOP, signal.SIGSEGV])])
 def test_a_worker_killed_in_the_middle_fails_its_run_and_the_next_one_works(how):
     worker = Worker(SubprocessTransport, silence_s=2.5)
     hit: list[int] = []

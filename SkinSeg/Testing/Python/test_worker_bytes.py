@@ -119,6 +119,7 @@ def test_a_message_without_its_content_is_not_understood(message):
     assert not worker.is_running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [1, 2])
 def test_a_child_that_never_stops_talking_can_be_cancelled(stream):
     """It is heard in turns, and waits when it is faster."""
