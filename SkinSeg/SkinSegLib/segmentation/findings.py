@@ -67,7 +67,7 @@ def find(
         findings += _doubt_findings(volume, grid, doubt)
     if level.calibrated:
         findings += _metal_findings(volume, mask)
-    if not level.calibrated:
+    if level.is_found:
         findings.append(
             Finding(
                 FindingKind.NOT_CALIBRATED,

@@ -18,11 +18,22 @@ def scan(air: float, tissue: float, noise: float = 12.0, bone: float | None = No
     return CTVolume(values.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
 
 
-@pytest.mark.parametrize(("air", "tissue"), [(-1000, 40), (-985, 60), (-1000, -90), (-1010, 120)])
+@pytest.mark.parametrize(("air", "tissue"), [(-1000, 40), (-985, 60), (-1010, -11), (-1000, -90)])
 def test_calibrated_scans_share_one_level(air, tissue):
+    """Also where fat is commonest."""
     level = find_level(scan(air, tissue, bone=900))
     assert level.calibrated
+    assert not level.is_found
     assert level.skin == -480
+
+
+@pytest.mark.parametrize(("air", "tissue"), [(-985, 142), (-1000, 100), (-998, -45)])
+def test_tissue_a_little_off_moves_the_level(air, tissue):
+    """Of no CT of a head is soft tissue there; half-way is off by up to half of that."""
+    level = find_level(scan(air, tissue, bone=900))
+    assert level.calibrated
+    assert level.is_found
+    assert level.skin == pytest.approx((air + tissue) / 2, abs=6)
 
 
 @pytest.mark.parametrize(
