@@ -145,12 +145,12 @@ def _walk(dataset: Any, profile: Profile, pseudonym: str) -> Iterator[tuple[int,
         elif action is Action.DESCEND:
             yield number, "should have been removed"
         elif not dataset[tag].is_empty:
-            text = _wrong(dataset, tag, vr, action, profile)
+            text = _wrong(dataset, tag, vr, action)
             if text:
                 yield number, text
 
 
-def _wrong(dataset: Any, tag: Any, vr: str, action: Action, profile: Profile) -> str:
+def _wrong(dataset: Any, tag: Any, vr: str, action: Action) -> str:
     """What is the matter with a value that is there; empty for nothing."""
     number, element = int(tag), dataset[tag]
     if action is Action.UID and vr == "UI":

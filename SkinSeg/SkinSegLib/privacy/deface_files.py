@@ -25,12 +25,13 @@ from ..scan import read
 from ..scan.archive import unpacked
 from ..scan.dicom_folder import found_below, read_found
 from ..scan.dicom_header import Frame, read_dataset
+from ..scan.headers import check_nifti, not_finite
 from ..scan.images import SUFFIXES, image_suffix
 from .deface import Defaced, DefaceOptions, FaceCut, deface
 from .objects import ObjectDeidentifier, Refused, as_file
 from .pixels import frames_of, set_frames
 from .pseudonyms import random_pseudonyms
-from .side_file import SideFile
+from .side_file import SideFile, digest
 from .volumes import clean_volume
 
 #: Makes the mask of a scan.
@@ -271,7 +272,11 @@ def _image(path: Path, suffix: str) -> tuple[Any, NDArray[Any]]:
     import SimpleITK as sitk
 
     image = sitk.ReadImage(str(path), imageIO=SUFFIXES[suffix])
-    return image, sitk.GetArrayFromImage(image)
+    array = sitk.GetArrayFromImage(image)
+    if suffix in (".nii", ".nii.gz") and array.dtype.kind == "f":
+        # ITK turns NaN and infinity into 0, which would be water: put them back, as NaN.
+        array.reshape(-1)[not_finite(path, check_nifti(path)[0])] = np.nan
+    return image, array
 
 
 def _save_image(
@@ -297,7 +302,7 @@ def _save_image(
         if bare:
             temporary.write_bytes(clean_volume(temporary, suffix)[0])
         same_place = np.allclose(read(temporary).ijk_to_ras, volume.ijk_to_ras, atol=1e-3)
-        if not same_place or not np.array_equal(_image(temporary, suffix)[1], array):
+        if not same_place or digest(_image(temporary, suffix)[1]) != digest(array):
             raise OutputError(f"{target.name} did not read back as written. Choose .nrrd for it.")
 
 

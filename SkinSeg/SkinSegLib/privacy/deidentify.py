@@ -266,7 +266,7 @@ class _Run:
 
 def image_beside(path: Path) -> Path | None:
     """The volume that a JSON file belongs to, if there is one."""
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha"):
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha"):
         found = path.with_name(path.name[: -len(".json")] + suffix)
         if found.is_file():
             return found

@@ -198,7 +198,7 @@ class Rewriter:
         elif vr in DUMMIES:
             element.value = DUMMIES[vr]
         else:
-            element.value = b"\0\0"
+            element.value = 0 if vr == "AT" else b"\0\0"
         return Action.DUMMY
 
     def _blank(self, item: Any) -> None:

@@ -132,6 +132,47 @@ def test_a_name_is_found_however_it_is_written(one, name, text):
     assert back.WindowCenterWidthExplanation == "REMOVED"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", [b"\0\0", b"\0\0\1"], ids=["even", "odd"])
+def test_a_name_in_bytes_that_the_profile_keeps(one, encoding, before):
+    path, data = one
+    data.PatientName, data.SpecificCharacterSet = "Müller^Ann", "ISO_IR 192"
+    code = before + "of MÜLLER, A.".encode(encoding)
+    data.ICCProfile = code + bytes(len(code) % 2)
+    assert reread(cleaned(path, data)).ICCProfile == b"\0\0"
+    data = plain_file(path, PatientName="Doe^Ann")
+    data.ICCProfile = code + bytes(len(code) % 2)  # of nobody here
+    assert reread(cleaned(path, data)).ICCProfile.startswith(code)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("before", [b"\0\0", b"\0\0\1"], ids=["even", "odd"])
+def test_a_name_in_bytes_in_another_alphabet(one, encoding, before):
+    """Latin letters in UTF-16 are found in either order of bytes; these are not."""
+    path, data = one
+    data.PatientName, data.SpecificCharacterSet = "Люксембург^Роза", "ISO_IR 192"
+    code = before + "Люксембург".encode(encoding)
+    data.ICCProfile = code + bytes(len(code) % 2)
+    assert reread(cleaned(path, data)).ICCProfile == b"\0\0"
+
+
+def test_an_index_of_files_says_what_it_is():
+    """A DICOMDIR has its class in the file meta information alone (PS3.10, 8.6)."""
+    index = pydicom.FileDataset("", {}, preamble=bytes(128))
+    index.file_meta = pydicom.dataset.FileMetaDataset()
+    index.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.1.3.10"
+    index.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    index.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    index.FileSetID = "SECRET"
+    written = io.BytesIO()
+    index.save_as(written, enforce_file_format=True)
+    objects = ObjectDeidentifier(DeidentifyOptions(), KEY)
+    with pytest.raises(Refused, match="DICOMDIR: an index of files"):
+        objects.read(written.getvalue())
+    with pytest.raises(Refused, match=r"^another kind of object"):
+        objects.read(bytes(128) + b"DICM")
+
+
 def test_colours_are_refused(one):
     path, data = one
     data.SamplesPerPixel, data.PhotometricInterpretation = 3, "RGB"

@@ -113,6 +113,47 @@ def test_the_table_says_what_it_cannot_link(tmp_path: Path, source: Path) -> Non
     assert facts["patient_id"] == NAMES.patient("4711-0815", "North")
 
 
+def test_the_table_leads_back_to_the_study_and_its_dates(tmp_path: Path, source: Path) -> None:
+    instances(
+        source,
+        {"StudyInstanceUID": "1.3.1"},
+        {"StudyInstanceUID": "1.3.2", "PatientID": "0815"},
+    )
+    anonymous = plain_file(source / "3", InstanceNumber=3, PatientID="99", SOPInstanceUID="1.2.3")
+    del anonymous.PatientName, anonymous.StudyInstanceUID
+    anonymous.save_as(source / "3", enforce_file_format=True)
+    table = LinkTable()
+    deidentify(source, tmp_path / "out", DATES, NAMES, table=table)
+    found = made(tmp_path / "out")
+    assert table.studies == {found[n].StudyInstanceUID: f"1.3.{n}" for n in (1, 2)}
+    for number, name in ((1, "Doe^Secret"), (2, "Doe^Secret"), (3, "")):
+        facts = table.patient(found[number].PatientID)
+        day = date.fromisoformat(found[number].StudyDate)
+        assert (day - date(2012, 5, 7)).days == int(facts["date_shift_days"])
+        assert facts["patient_name"] == name
+
+
+def test_what_a_program_reads_of_the_outcome(tmp_path: Path, source: Path) -> None:
+    instances(source, {}, {"PatientID": "0815"})
+    (source / "notes.txt").write_text("of Doe")
+    found = deidentify(source, tmp_path / "out", None, NAMES, table=LinkTable()).as_dict()
+    assert "Basic Application Level Confidentiality Profile" in found.pop("profile")
+    actions = {item["attribute"]: (item["action"], item["count"]) for item in found.pop("actions")}
+    assert actions["PatientName"] == ("replaced by the pseudonym", 2)
+    assert found == {
+        "codes": ["BasicApplicationConfidentialityProfile"],
+        "dry_run": False,
+        "written": 2,
+        "already_done": 0,
+        "repeated": 0,
+        "blacked_out": 0,
+        "unlinked": 0,
+        "linked_again": 0,
+        "refused": {"not an image file that is known": 1},
+        "patients": sorted([NAMES.patient("4711-0815"), NAMES.patient("0815")]),
+    }
+
+
 def test_the_command_says_so(
     tmp_path: Path,
     source: Path,
@@ -193,6 +234,58 @@ def test_a_sidecar_keeps_the_scanner_too(tmp_path: Path, source: Path, keep: boo
     )
 
 
+def test_one_age_for_all_from_90_on(tmp_path: Path, source: Path) -> None:
+    ages = ["089Y", "90Y", "090", "104", "091W"]
+    for number, age in enumerate(ages, start=1):
+        data = plain_file(
+            source / f"{number}", InstanceNumber=number, SOPInstanceUID=f"1.2.{number}"
+        )
+        tag = Tag("PatientAge")
+        data[tag] = RawDataElement(tag, "AS", 4, age.encode().ljust(4), 0, False, True)
+        data.save_as(source / f"{number}", enforce_file_format=True)
+    deidentify(source, tmp_path / "out", DeidentifyOptions(keep_patient=True), NAMES)
+    found = made(tmp_path / "out")
+    after = [found[number].PatientAge for number in (1, 2, 3, 4, 5)]
+    assert after == ["089Y", "090Y", "090Y", "090Y", "091W"]
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha"])
+def test_volumes_of_one_folder(tmp_path: Path, source: Path, ending: str) -> None:
+    """Each has a name of its own, and the file beside one is not an unknown one."""
+    import SimpleITK as sitk
+
+    for number in range(3):
+        image = sitk.GetImageFromArray(np.full((2, 3, 4), number, np.int16))
+        sitk.WriteImage(image, str(source / f"{number}{ending}"))
+    (source / "0.json").write_text(json.dumps({"KVP": 120}))
+    for data in source.glob("*.raw*"):  # would be an unknown file: it comes with its .nhdr
+        data.rename(source / f".{data.name}")
+        header = source / f"{data.name.partition('.')[0]}.nhdr"
+        header.write_text(header.read_text().replace(data.name, f".{data.name}"))
+    outcome = deidentify(source, tmp_path / "out", None, NAMES)
+    assert (outcome.written, outcome.repeated, dict(outcome.refused)) == (4, 0, {})
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    kept = ".nrrd" if ending == ".nhdr" else ending
+    assert len({name.partition(".")[0] for name in names}) == 3
+    assert sorted(name.partition(".")[2] for name in names) == sorted(["json", *[kept[1:]] * 3])
+    assert all(len(name.partition(".")[0]) == len("volume-") + 16 for name in names)
+    (done,) = outcome.as_dict()["actions"]
+    assert (done["attribute"], done["count"]) == (f"{kept} header", 3)
+
+
+def test_volumes_that_are_left_out_say_why(tmp_path: Path, source: Path) -> None:
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
+    sitk.WriteImage(image, str(source / "apart.mhd"))
+    (source / "apart.raw").rename(source / ".raw")
+    sitk.WriteImage(image, str(source / "whole.nii"))
+    (source / "whole.json").write_text("Dr Secret")
+    outcome = deidentify(source, tmp_path / "out", None, NAMES)
+    assert outcome.refused == {"volume with its voxels in another file": 1, "damaged": 1}
+    assert not (tmp_path / "out").exists()
+
+
 def private(data: Dataset) -> None:
     block = data.private_block(0x0019, "GEMS_ACQU_01", create=True)
     block.add_new(0x23, "DS", "39.37")
@@ -232,6 +325,33 @@ def test_safe_private_attributes(tmp_path: Path, source: Path, keep: bool) -> No
     assert safe_tags(after, {"39.37"}).isdisjoint({0x00191023})
 
 
+def test_private_attributes_at_the_edge_of_the_table(tmp_path: Path, source: Path) -> None:
+    data = plain_file(source / "a")
+    block = data.private_block(0x7053, "Philips PET Private Group", create=True)
+    block.add_new(0x00, "DS", "1.5")  # the first one that a block has room for
+    block = data.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    block.add_new(0x23, "DS", ["1.5", "2.5"])
+    block.add_new(0x27, "DS", None)
+    block = data.private_block(0x0045, "GEMS_HELIOS_01", create=True)
+    block.add_new(0x02, "OB", b"Doe^Jo")
+    data.add_new(0x00211001, "LO", "Secret")  # reserved by nobody
+    data.save_as(source / "a", enforce_file_format=True)
+    content = (source / "a").read_bytes()
+    long, short = b"OB\0\0\6\0\0\0Doe^Jo", b"FL\6\0Doe^Jo"  # no FL has six bytes
+    assert long in content
+    (source / "a").write_bytes(content.replace(long, short))
+    options = DeidentifyOptions(keep_safe_private=True)
+    outcome = deidentify(source, tmp_path / "out", options, NAMES)
+    assert not outcome.refused
+    (after,) = made(tmp_path / "out").values()
+    left = {int(one.tag): one.value for one in after if one.tag.is_private}
+    assert list(left.pop(0x00191023)) == [1.5, 2.5]
+    assert left == {
+        0x00190010: "GEMS_ACQU_01", 0x00191027: None,
+        0x70530010: "Philips PET Private Group", 0x70531000: 1.5,
+    }  # fmt: skip
+
+
 def test_passphrases_are_the_same_however_they_are_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     from SkinSegLib.privacy import seal, unseal, vault
 
@@ -257,7 +377,10 @@ def test_an_encrypted_file_may_take_a_gigabyte_and_no_more(monkeypatch: pytest.M
         raise Asked
 
     monkeypatch.setattr(vault, "_cipher", stop)
-    for log_n, r, fits in ((20, 8, True), (20, 9, False), (20, 16, False), (21, 8, False)):
-        header = vault._HEADER.pack(b"SKINVLT1", log_n, r, 1, bytes(16), bytes(12))
-        with pytest.raises(Asked if fits else PrivacyError):
+    fitting = ((20, 8, 1), (10, 1, 1), (10, 16, 4))
+    larger = ((20, 9, 1), (20, 16, 1), (21, 8, 1))
+    senseless = ((9, 1, 1), (10, 0, 1), (10, 17, 1), (10, 1, 0), (10, 1, 5), (255, 1, 1))
+    for costs in (*fitting, *larger, *senseless):
+        header = vault._HEADER.pack(b"SKINVLT1", *costs, bytes(16), bytes(12))
+        with pytest.raises(Asked if costs in fitting else PrivacyError):
             unseal(header + bytes(32), "correct horse battery", "p")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import stat
 import unicodedata
@@ -105,6 +106,23 @@ def test_sealed_data_opens_with_the_passphrase_alone() -> None:
         unseal(b"x", PASSPHRASE, "table")
 
 
+def test_a_file_that_was_cut_short_or_is_another() -> None:
+    for content in (b"", b"SKINVLT1", b"SKINVLT1" + bytes(30), b"not ours".ljust(200)):
+        with pytest.raises(PrivacyError, match=r"that SkinSeg has encrypted\. Choose another"):
+            unseal(content, PASSPHRASE, "table")
+
+
+def test_files_encrypted_before_open_for_ever() -> None:
+    """By what the header says, with another implementation of scrypt (RFC 7914)."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    salt, nonce = bytes(range(16)), bytes(range(100, 112))
+    header = b"SKINVLT1" + bytes((11, 2, 3)) + salt + nonce
+    key = hashlib.scrypt(PASSPHRASE.encode(), salt=salt, n=2**11, r=2, p=3, dklen=32)
+    data = AESGCM(key).encrypt(nonce, b"4711 Doe", header + b"table")
+    assert unseal(header + data, PASSPHRASE, "table") == b"4711 Doe"
+
+
 def test_a_file_cannot_ask_for_all_memory() -> None:
     header = vault._HEADER.pack(b"SKINVLT1", 40, 8, 1, bytes(16), bytes(12))
     with pytest.raises(PrivacyError, match="damaged"):
@@ -134,8 +152,24 @@ def test_the_table_is_never_in_clear(tmp_path: Path) -> None:
     assert "Doe" not in repr(again)
     with pytest.raises(PrivacyError, match="wrong"):
         LinkTable.load(path, "another passphrase")
-    with pytest.raises(PrivacyError, match="does not hold"):
+    with pytest.raises(PrivacyError, match=r"does not hold.* made with another table or key"):
         again.patient("SXYZ")
+    with pytest.raises(PrivacyError, match=r"elsewhere cannot be read. Check its name"):
+        LinkTable.load(tmp_path / "elsewhere", PASSPHRASE)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_disk_that_loses_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table that was there is left alone."""
+    path = tmp_path / "who"
+    LinkTable({"SABC": {"patient_id": "4711"}}).save(path, PASSPHRASE)
+    before, read = path.read_bytes(), Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read(self)[:-1])
+    with pytest.raises(PrivacyError, match=r"The table did not read back.* Check the disk"):
+        LinkTable().save(path, PASSPHRASE)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["who"]
 
 
 def test_keys(tmp_path: Path) -> None:
@@ -168,3 +202,36 @@ def test_a_passphrase_comes_from_the_environment_or_a_person(
     monkeypatch.setattr("getpass.getpass", lambda prompt: next(answers))
     with pytest.raises(PrivacyError, match="differ"):
         vault.read_passphrase(new=True)
+
+
+def test_what_is_typed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for a file that is there, twice for a new one, and short ones are refused at once."""
+    monkeypatch.delenv(vault.PASSPHRASE_VARIABLE, raising=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked: list[str] = []
+
+    def typed(*answers: str, new: bool) -> str:
+        asked.clear()
+        waiting = iter(answers)
+        monkeypatch.setattr("getpass.getpass", lambda text: asked.append(text) or next(waiting))
+        return vault.read_passphrase(new)
+
+    assert typed("short", new=False) == "short"  # of another program's day: not for us to refuse
+    assert len(asked) == 1
+    assert typed("ten letter", "ten letter", new=True) == "ten letter"
+    assert asked[0].startswith("Passphrase")
+    assert asked[1].startswith("Again")
+    with pytest.raises(PrivacyError, match="short"):
+        typed("short", "short", new=True)
+    assert len(asked) == 1
+    with pytest.raises(PrivacyError, match=r"two passphrases differ. Run the command again"):
+        typed(PASSPHRASE, "short", new=True)
+
+
+def test_a_short_one_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(vault.PASSPHRASE_VARIABLE, "nine lett")
+    assert vault.read_passphrase() == "nine lett"
+    with pytest.raises(PrivacyError, match=r"short. Choose one of at least 10"):
+        vault.read_passphrase(new=True)
+    monkeypatch.setenv(vault.PASSPHRASE_VARIABLE, "ten letter")
+    assert vault.read_passphrase(new=True) == "ten letter"
