@@ -30,7 +30,7 @@ from .profile import EDITION, Action, DeidentifyOptions
 from .pseudonyms import Pseudonyms, random_pseudonyms
 from .rewrite import Subject
 from .table import LinkTable
-from .volumes import clean_sidecar, clean_volume
+from .volumes import DATA_SUFFIXES, clean_sidecar, clean_volume
 
 _log = logging.getLogger("SkinSeg.privacy")
 
@@ -180,8 +180,8 @@ class _Run:
         if looks_like_dicom(content[:132]):
             require_inflatable(path)
             self._dicom(content)
-        elif path.suffix.lower() != ".json" or image_beside(path) is None:
-            raise Refused("not an image file that is known")  # the others come with their volume
+        elif not _comes_with_a_volume(path):
+            raise Refused("not an image file that is known")
 
     def _dicom(self, content: bytes) -> None:
         objects = self.objects
@@ -271,6 +271,17 @@ def image_beside(path: Path) -> Path | None:
         if found.is_file():
             return found
     return None
+
+
+def _comes_with_a_volume(path: Path) -> bool:
+    """Whether a file is the JSON or the voxels of a volume beside it, cleaned with that."""
+    if path.suffix.lower() == ".json":
+        return image_beside(path) is not None
+    if path.suffix.lower() not in DATA_SUFFIXES:
+        return False
+    # NAME.raw, or NAME.raw.gz
+    names = path, path.with_suffix("")
+    return any(name.with_suffix(s).is_file() for name in names for s in (".nhdr", ".mhd"))
 
 
 def _place(series: Any, instance: Any) -> Path:

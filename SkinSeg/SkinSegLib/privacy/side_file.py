@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +83,21 @@ class SideFile:
             sealed = path.read_bytes()
         except OSError as error:
             raise PrivacyError(f"{path} cannot be read. Check its name.") from error
-        with np.load(io.BytesIO(unseal(sealed, passphrase, _PURPOSE)), allow_pickle=False) as file:
-            facts = json.loads(file["facts"].tobytes())
-            return cls(
-                {
-                    name: Piece(tuple(shape), file[f"r{n}"], file[f"v{n}"], before, after)
-                    for n, (name, shape, before, after) in enumerate(facts)
-                }
-            )
+        content = io.BytesIO(unseal(sealed, passphrase, _PURPOSE))
+        try:
+            with np.load(content, allow_pickle=False) as file:
+                facts = json.loads(file["facts"].tobytes())
+                return cls(
+                    {
+                        name: Piece(tuple(shape), file[f"r{n}"], file[f"v{n}"], before, after)
+                        for n, (name, shape, before, after) in enumerate(facts)
+                    }
+                )
+        except (ValueError, TypeError, KeyError, EOFError, OSError, BadZipFile) as error:
+            raise PrivacyError(
+                f"{path} holds no removed face that this version can read. "
+                "Use the version of SkinSeg that wrote it."
+            ) from error
 
 
 def digest(array: NDArray[Any]) -> str:

@@ -95,7 +95,7 @@ _NIFTI_BITS = {
     **{32: 64, 128: 24, 1536: 128, 1792: 128, 2304: 32},
 }
 #: Of a file beside a .nhdr with its voxels.
-_DATA_SUFFIXES = (".raw", ".gz", ".zraw", ".img")
+DATA_SUFFIXES = (".raw", ".gz", ".zraw", ".img")
 
 
 def clean_volume(path: Path, suffix: str) -> tuple[bytes, str]:
@@ -226,7 +226,7 @@ def _nrrd(path: Path) -> bytes:
         if "%" in data or data.startswith("LIST") or beside.parent != path.parent:
             raise PrivacyError("volume with its voxels in several files, or elsewhere")
         # Else a header could have any file of the folder copied out as voxels.
-        if beside.is_symlink() or beside.suffix.lower() not in _DATA_SUFFIXES:
+        if beside.is_symlink() or beside.suffix.lower() not in DATA_SUFFIXES:
             raise PrivacyError("volume with its voxels in several files, or elsewhere")
         voxels = beside.read_bytes()
     elif not found:

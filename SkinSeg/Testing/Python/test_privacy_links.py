@@ -258,10 +258,6 @@ def test_volumes_of_one_folder(tmp_path: Path, source: Path, ending: str) -> Non
         image = sitk.GetImageFromArray(np.full((2, 3, 4), number, np.int16))
         sitk.WriteImage(image, str(source / f"{number}{ending}"))
     (source / "0.json").write_text(json.dumps({"KVP": 120}))
-    for data in source.glob("*.raw*"):  # would be an unknown file: it comes with its .nhdr
-        data.rename(source / f".{data.name}")
-        header = source / f"{data.name.partition('.')[0]}.nhdr"
-        header.write_text(header.read_text().replace(data.name, f".{data.name}"))
     outcome = deidentify(source, tmp_path / "out", None, NAMES)
     assert (outcome.written, outcome.repeated, dict(outcome.refused)) == (4, 0, {})
     names = [path.name for path in (tmp_path / "out").iterdir()]
@@ -278,11 +274,15 @@ def test_volumes_that_are_left_out_say_why(tmp_path: Path, source: Path) -> None
 
     image = sitk.GetImageFromArray(np.zeros((2, 3, 4), np.int16))
     sitk.WriteImage(image, str(source / "apart.mhd"))
-    (source / "apart.raw").rename(source / ".raw")
+    (source / "stray.raw").write_bytes(b"voxels of nobody knows what")
     sitk.WriteImage(image, str(source / "whole.nii"))
     (source / "whole.json").write_text("Dr Secret")
     outcome = deidentify(source, tmp_path / "out", None, NAMES)
-    assert outcome.refused == {"volume with its voxels in another file": 1, "damaged": 1}
+    assert outcome.refused == {
+        "volume with its voxels in another file": 1,
+        "not an image file that is known": 1,
+        "damaged": 1,
+    }
     assert not (tmp_path / "out").exists()
 
 

@@ -169,9 +169,16 @@ def test_no_program_comes_with_a_side_file(tmp_path: Path) -> None:
     text = np.frombuffer(json.dumps(facts).encode(), "u1")
     np.savez(buffer, facts=text, r0=empty, v0=np.array([Program()], object))
     (tmp_path / "side").write_bytes(seal(buffer.getvalue(), PASSPHRASE, "removed face"))
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(PrivacyError, match="Use the version of SkinSeg that wrote it"):
         SideFile.load(tmp_path / "side", PASSPHRASE)
     assert not Program.ran
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no archive"])
+def test_what_is_no_removed_face_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "side").write_bytes(seal(content, PASSPHRASE, "removed face"))
+    with pytest.raises(PrivacyError, match="holds no removed face"):
+        SideFile.load(tmp_path / "side", PASSPHRASE)
 
 
 def test_a_digest_is_of_type_and_values_whatever_the_machine() -> None:
