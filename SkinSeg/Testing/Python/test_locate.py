@@ -1,0 +1,713 @@
+"""Patient and objects on small grids whose answer can be told voxel by voxel."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from SkinSegLib.core import SegmentationError
+from SkinSegLib.segmentation.locate import (
+    Location,
+    _head_core,
+    _reach,
+    _share,
+    _side,
+    _with_thin_parts,
+    locate,
+    locate_by,
+    touching_area,
+)
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+#: Blocks of 2 mm, and cells so small that the share is the probability where all is tissue.
+TWO = (2.0, 2.0, 2.0)
+EXACT = 0.5
+#: A head of 24 x 22 x 20 mm (k, j, i), away from every edge of the grid.
+SHAPE = (18, 18, 44)
+HEAD: Box = ((3, 15), (3, 14), (4, 14))
+
+
+def filled(shape: tuple[int, int, int], *boxes: Box) -> Bools:
+    """True in the boxes, each (first, end) along k, j, i."""
+    grid = np.zeros(shape, bool)
+    for box in boxes:
+        grid[tuple(slice(*side) for side in box)] = True
+    return grid
+
+
+def floats(where: Bools, value: float = 1.0) -> Floats:
+    return where.astype(np.float32) * np.float32(value)
+
+
+def strap(length: int) -> Bools:
+    """One block thick, straight from the head's side along i, ``length`` blocks."""
+    return filled(SHAPE, ((8, 9), (8, 9), (14, 14 + length)))
+
+
+# The area of contact.
+
+
+@pytest.mark.parametrize(("axis", "face"), [(0, 15.0), (1, 7.5), (2, 4.5)])
+@pytest.mark.parametrize("behind", [True, False])
+def test_the_area_of_a_flat_contact(axis: int, face: float, behind: bool) -> None:
+    spacing = (1.5, 3.0, 5.0)
+    other, part = np.zeros((2, 4, 5, 6), bool)
+    for grid, place in ((other, 1), (part, 2)):
+        np.moveaxis(grid, axis, 0)[place] = True
+    part &= filled(part.shape, ((1, 4), (1, 4), (1, 4)))
+    blocks = int(part.sum())
+    labels = 2 * part.astype(np.int32)
+    labels[3, 4, 5] = 1
+    if behind:
+        other, labels = other[::-1, ::-1, ::-1], labels[::-1, ::-1, ::-1]
+    expected = [0, blocks * face / 1.5, 0]
+    np.testing.assert_allclose(touching_area(labels, other, spacing, 3), expected)
+
+
+def test_all_six_faces_of_a_block_in_the_middle_of_the_other() -> None:
+    labels = np.zeros((3, 3, 3), np.int32)
+    labels[1, 1, 1] = 1
+    area = touching_area(labels, labels == 0, (1.0, 2.0, 4.0), 1)
+    np.testing.assert_allclose(area, [2 * (8 + 4 + 2) / 1.5])
+
+
+def test_an_edge_or_a_corner_is_no_area() -> None:
+    other = filled((4, 4, 4), ((0, 2), (0, 2), (0, 2)))
+    labels = np.zeros((4, 4, 4), np.int32)
+    labels[2, 2, 0], labels[2, 2, 2], labels[3, 0, 0] = 1, 2, 3
+    assert touching_area(labels, other, TWO, 3).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("normal", "share"), [((1, 1, 0), 2**0.5 / 1.5), ((0, 1, 1), 2**0.5 / 1.5), ((1, 1, 1), 1.155)]
+)
+def test_an_oblique_contact_comes_near_its_true_area(normal, share: float) -> None:
+    n = 30
+    depth = np.tensordot(normal, np.indices((n, n, n)), 1)
+    labels = (depth >= n).astype(np.int32)
+    # The plane within the cube: a rectangle, or a triangle with edges of sqrt(2) n.
+    true = 2**0.5 * n**2 if sum(normal) == 2 else 3**0.5 / 2 * n**2
+    area = touching_area(labels, depth < n, (1.0, 1.0, 1.0), 1)
+    np.testing.assert_allclose(area, [share * true], rtol=0.07)
+
+
+# The length of ways.
+
+
+def shortest_ways(thin: Bools, core: Bools, spacing: tuple[float, float, float]) -> Floats:
+    """Block by block over all 26 neighbours."""
+    way = np.full(thin.shape, np.inf)
+    todo = [(0.0, place) for place in np.ndindex(thin.shape) if core[place]]
+    while todo:
+        length, place = heapq.heappop(todo)
+        for offset in product((-1, 0, 1), repeat=3):
+            next_place = tuple(int(p + o) for p, o in zip(place, offset, strict=True))
+            if not all(0 <= p < n for p, n in zip(next_place, thin.shape, strict=True)):
+                continue
+            further = length + float(np.linalg.norm(np.multiply(offset, spacing)))
+            if thin[next_place] and further < way[next_place] - 1e-9:
+                way[next_place] = further
+                heapq.heappush(todo, (further, next_place))
+    return way.astype(np.float32)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 2.5, 4.0), (3.0, 1.0, 0.7)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ways_through_a_maze(spacing, seed: int) -> None:
+    kind = np.random.default_rng(seed).choice(3, (6, 7, 8), p=[0.75, 0.22, 0.03])
+    thin, core = kind == 1, kind == 2
+    found = _reach(thin, core, spacing, 1000.0)
+    expected = shortest_ways(thin, core, spacing)
+    assert np.isfinite(expected).sum() > 20
+    assert np.isinf(expected[thin]).any()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("step", "length"),
+    [((1, 0, 0), 1.0), ((0, 1, 0), 2.0), ((0, 0, -1), 4.0), ((1, -1, 0), 5**0.5),
+     ((-1, 1, 1), 21**0.5)],
+)  # fmt: skip
+def test_a_straight_way_in_mm(step, length: float) -> None:
+    core, thin = np.zeros((2, 9, 9, 9), bool)
+    places = [tuple(4 + n * s for s in step) for n in range(5)]
+    core[places[0]] = True
+    for place in places[1:]:
+        thin[place] = True
+    way = _reach(thin, core, (1.0, 2.0, 4.0), 100.0)
+    assert [way[p] for p in places[1:]] == pytest.approx([length * n for n in (1, 2, 3, 4)])
+    assert np.isinf(way[~thin]).all()
+
+
+def test_far_beyond_the_limit_there_is_no_way() -> None:
+    core, thin = np.zeros((2, 1, 1, 12), bool)
+    core[0, 0, 0], thin[0, 0, 1:] = True, True
+    way = _reach(thin, core, TWO, 5.0)[0, 0]
+    assert way[1:6].tolist() == [2, 4, 6, 8, 10]
+    assert np.isinf(way[6:]).all()
+
+
+def test_without_thin_parts_there_is_no_way() -> None:
+    core = filled((3, 4, 5), ((1, 2), (1, 2), (1, 2)))
+    way = _reach(np.zeros_like(core), core, TWO, 5.0)
+    assert way.dtype == np.float32
+    assert way.shape == core.shape
+    assert np.isinf(way).all()
+
+
+# The head's core.
+
+
+def opened_box(shape: tuple[int, int, int], box: Box, spacing, radius: float) -> Bools:
+    """A box without what lies farther than ``radius`` from its blocks that are deeper than that."""
+    off = np.zeros(shape)
+    for axis, ((first, end), size) in enumerate(zip(box, spacing, strict=True)):
+        # The nearest air is the first block outside.
+        rim = int(radius // size)
+        at = np.arange(shape[axis])
+        out = np.maximum(0, np.maximum(first + rim - at, at - (end - 1 - rim))) * size
+        off += np.expand_dims(out**2, [a for a in range(3) if a != axis])
+    return filled(shape, box) & (off <= radius**2)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "radius"), [(TWO, 5.0), (TWO, 4.0), ((3.0, 2.0, 1.0), 4.0), ((1.0, 1.5, 2.0), 3.0)]
+)
+def test_the_core_is_the_opened_box(spacing, radius: float) -> None:
+    core = _head_core(filled(SHAPE, HEAD), floats(filled(SHAPE)), spacing, radius)
+    np.testing.assert_array_equal(core, opened_box(SHAPE, HEAD, spacing, radius))
+    assert not core[3, 3, 4]
+
+
+def test_a_scan_that_ends_in_the_head_does_not_make_it_thin() -> None:
+    shape = (2, 20, 20)
+    whole = filled(shape, ((0, 2), (0, 20), (0, 20)))
+    half = filled(shape, ((0, 2), (0, 20), (0, 9)))
+    none = floats(filled(shape))
+    assert _head_core(whole, none, TWO, 5.0).all()
+    np.testing.assert_array_equal(_head_core(half, none, TWO, 5.0), half)
+
+
+TWINS: tuple[Box, Box] = (((3, 15), (3, 14), (4, 14)), ((3, 15), (3, 15), (20, 30)))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(("bones", "by_bone"), [(0, False), (624, False), (625, True)])
+def test_most_bone_or_without_bone_the_largest(bones: int, by_bone: bool, swapped: bool) -> None:
+    """625 blocks of 8 mm^3 are the 5000 mm^3 from which bone counts."""
+    small, large = (filled(SHAPE, box) for box in TWINS)
+    tissue = small | large | filled(SHAPE, ((8, 9), (8, 9), (14, 20)))
+    bone = floats(filled(SHAPE))
+    inner = opened_box(SHAPE, TWINS[0], TWO, 2.0) & filled(SHAPE, ((4, 14), (4, 13), (5, 13)))
+    bone[tuple(np.argwhere(inner)[:bones].T)] = 1
+    if swapped:
+        tissue, bone, small = tissue[:, :, ::-1], bone[:, :, ::-1], small[:, :, ::-1]
+    core = _head_core(tissue, bone, TWO, 2.0)
+    assert core[small].any() == by_bone
+    assert core[large[:, :, ::-1] if swapped else large].any() != by_bone
+
+
+@pytest.mark.parametrize(("blocks", "radius"), [(5, 5.0), (3, 2.5), (1, 0.0)])
+def test_where_all_is_thin_a_smaller_opening_is_tried(blocks: int, radius: float) -> None:
+    plate: Box = ((3, 15), (3, 14), (4, 4 + blocks))
+    crumb = filled(SHAPE, ((6, 7), (6, 7), (30, 31)))
+    core = _head_core(filled(SHAPE, plate) | crumb, floats(filled(SHAPE)), TWO, 5.0)
+    np.testing.assert_array_equal(core, opened_box(SHAPE, plate, TWO, radius))
+
+
+def test_without_tissue_there_is_no_core() -> None:
+    with pytest.raises(SegmentationError, match="denser than the skin level"):
+        _head_core(filled(SHAPE), floats(filled(SHAPE)), TWO, 5.0)
+
+
+# The classical engine.
+
+
+def located(tissue: Bools, bare: Bools | None = None, reach_mm: float = 20.0) -> Location:
+    found = locate(floats(tissue), floats(filled(SHAPE)), TWO, 5.0, reach_mm, bare)
+    assert not (found.patient & found.objects).any()
+    np.testing.assert_array_equal(found.patient | found.objects, tissue)
+    assert (found.side, found.doubt, found.likely) == (None, None, None)
+    return found
+
+
+def test_an_ear_is_kept_with_the_head() -> None:
+    tissue = filled(SHAPE, HEAD, ((6, 12), (8, 9), (14, 20)))
+    found = located(tissue)
+    np.testing.assert_array_equal(found.patient, tissue)
+    assert not found.contacts.any()
+
+
+@pytest.mark.parametrize(("length", "kept"), [(12, True), (13, False), (25, False)])
+def test_a_thin_part_that_leads_beyond_the_reach_is_an_object(length: int, kept: bool) -> None:
+    """The two blocks within 4 mm of the opened head stay: reach counts from there."""
+    head, arm = filled(SHAPE, HEAD), strap(length)
+    found = located(head | arm)
+    assert found.patient[head].all()
+    cut = arm & ~strap(2)
+    np.testing.assert_array_equal(found.objects, cut & (not kept))
+    np.testing.assert_array_equal(found.contacts, strap(4) & cut & (not kept))
+
+
+def test_one_thin_part_is_kept_and_another_is_not() -> None:
+    ear = filled(SHAPE, ((5, 12), (11, 12), (14, 18)))
+    found = located(filled(SHAPE, HEAD) | ear | strap(20))
+    np.testing.assert_array_equal(found.objects, strap(20) & ~strap(2))
+    ear = filled(SHAPE, ((11, 14), (5, 12), (14, 18)))
+    found = located(filled(SHAPE, HEAD) | ear | strap(20))
+    np.testing.assert_array_equal(found.objects, strap(20) & ~strap(2))
+
+
+def test_what_does_not_touch_the_head_is_an_object() -> None:
+    head = filled(SHAPE, HEAD)
+    beside = filled(SHAPE, ((8, 10), (8, 10), (15, 17)), ((15, 16), (14, 15), (9, 10)))
+    found = located(head | beside)
+    np.testing.assert_array_equal(found.objects, beside)
+    assert not found.contacts.any()
+
+
+def test_a_solid_object_behind_a_strap_is_cut_off() -> None:
+    head = filled(SHAPE, HEAD)
+    block = filled(SHAPE, ((5, 12), (5, 12), (30, 37)))
+    found = located(head | strap(16) | block)
+    np.testing.assert_array_equal(found.patient, head | strap(2))
+
+
+def test_the_part_with_bone_is_the_head_though_the_other_is_larger() -> None:
+    small, large = (filled(SHAPE, box) for box in TWINS)
+    arm = filled(SHAPE, ((8, 9), (8, 9), (14, 20)))
+    tissue = floats(small | large | arm)
+    found = locate(tissue, floats(small), TWO, 2.0, 5.0)
+    np.testing.assert_array_equal(found.patient & ~arm, small)
+    found = locate(tissue, floats(filled(SHAPE)), TWO, 2.0, 5.0)
+    np.testing.assert_array_equal(found.patient & ~arm, large)
+
+
+def test_half_a_block_of_tissue_is_tissue() -> None:
+    head, rind = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (14, 15)))
+    for share, kept in ((0.5, True), (0.49, False)):
+        fraction = np.maximum(floats(head), floats(rind, share))
+        found = locate(fraction, floats(filled(SHAPE)), TWO, 5.0, 20.0)
+        np.testing.assert_array_equal(found.patient, head | (rind & kept))
+        assert not found.objects.any()
+
+
+def test_what_lies_bare_is_no_patient_and_its_contact_is_marked() -> None:
+    head = filled(SHAPE, HEAD)
+    plate = filled(SHAPE, ((3, 15), (3, 18), (14, 17)))
+    found = located(head | plate, plate)
+    np.testing.assert_array_equal(found.patient, head)
+    # Within 3 mm: beside the head, or beyond its edge by one block.
+    expected = filled(SHAPE, ((3, 15), (3, 15), (14, 15)))
+    np.testing.assert_array_equal(found.contacts, expected)
+
+
+def test_the_bare_beside_a_strap_that_was_cut() -> None:
+    head, arm = filled(SHAPE, HEAD), strap(20)
+    plate = filled(SHAPE, ((3, 15), (14, 15), (4, 14)))
+    found = located(head | arm | plate, plate)
+    np.testing.assert_array_equal(found.contacts, plate | (strap(4) & ~strap(2)))
+
+
+def test_bare_air_is_neither_patient_nor_object() -> None:
+    head = filled(SHAPE, HEAD)
+    found = located(head, filled(SHAPE, ((0, 18), (14, 18), (0, 44))))
+    np.testing.assert_array_equal(found.patient, head)
+    assert not found.contacts.any()
+
+
+def test_blocks_that_are_not_cubes() -> None:
+    """The strap ends 24 mm from where 4 mm of it stay, whichever way it points."""
+    for axis, size in enumerate((1.0, 2.0, 4.0)):
+        spacing = (1.0, 2.0, 4.0)
+        half = [round(14 / s) for s in spacing]
+        shape = [2 * n + 4 for n in half]
+        shape[axis] += round(34 / size)
+        head = np.zeros(shape, bool)
+        head[tuple(slice(2, 2 + 2 * n) for n in half)] = True
+        arm = np.zeros(shape, bool)
+        end = 2 + 2 * half[axis]
+        line = [2 + n for n in half]
+        arm[tuple(slice(n, n + 1) if a != axis else slice(end, end + round(28 / size))
+                  for a, n in enumerate(line))] = True  # fmt: skip
+        for reach_mm, kept in ((24.0, True), (23.9, False)):
+            tissue = floats(head | arm)
+            found = locate(tissue, np.zeros_like(tissue), spacing, 4.5, reach_mm)
+            assert found.patient[head].all()
+            assert int(found.patient[arm].sum()) == (round((28 if kept else 4) / size))
+            # Cut at 4 mm, marked as far as two of the longest edges.
+            assert int(found.contacts.sum()) == (0 if kept else round(8 / size))
+
+
+def test_the_classical_engine_without_tissue() -> None:
+    nothing = floats(filled(SHAPE))
+    with pytest.raises(SegmentationError, match=r"^Nothing in the scan is denser than the skin"):
+        locate(nothing, nothing, TWO, 5.0, 20.0)
+    with pytest.raises(SegmentationError, match="lower the level"):
+        locate(floats(filled(SHAPE, HEAD)), nothing, TWO, 5.0, 20.0, filled(SHAPE, HEAD))
+
+
+# How much of a cell is patient.
+
+
+def smoothed(values: NDArray[np.float64], sigma) -> NDArray[np.float64]:
+    """By a Gaussian of ``sigma`` blocks along each axis to three times that, mirrored at edges."""
+    for axis, width in enumerate(sigma):
+        if width == 0:
+            continue
+        n = int(3 * width + 0.5)
+        kernel = np.exp(-0.5 * (np.arange(-n, n + 1) / width) ** 2)
+        kernel /= kernel.sum()
+        padded = np.pad(values, [(n, n) if a == axis else (0, 0) for a in range(3)], "symmetric")
+        values = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
+    return values
+
+
+@pytest.mark.parametrize("cell_mm", [3.0, 4.0, 0.1])
+@pytest.mark.parametrize("spacing", [TWO, (1.0, 2.0, 2.5)])
+def test_the_share_of_the_tissue_in_a_cell(cell_mm: float, spacing) -> None:
+    chance = np.random.default_rng(4)
+    fraction = (chance.random((8, 9, 10)) ** 3).astype(np.float32)
+    probability = chance.random((8, 9, 10)).astype(np.float32) / 2
+    sigma = [max(0, cell_mm**2 / 12 + cell_mm**2 / 6 - s**2 / 12) ** 0.5 / s for s in spacing]
+    seen = smoothed(fraction.astype(float), sigma)
+    assert (seen < 0.3).any()
+    assert (seen > 0.3).any()
+    expected = np.clip(probability / np.maximum(seen, 0.3), 0, 1)
+    assert (expected == 1).any()
+    share = _share(probability, fraction, spacing, cell_mm)
+    assert share.dtype == np.float32
+    np.testing.assert_allclose(share, expected, rtol=1e-4)
+
+
+def test_the_side_is_the_networks_word_over_the_tissue_around() -> None:
+    chance = np.random.default_rng(6)
+    spacing = (1.0, 2.0, 2.5)
+    share, fraction = chance.random((2, 8, 9, 10)).astype(np.float32)
+    kind = chance.integers(0, 3, share.shape)
+    patient, objects = kind == 1, kind == 2
+    word = share.astype(float)
+    word[patient] = np.maximum(word[patient], 0.6)
+    word[objects] = np.minimum(word[objects], 0.4)
+    sigma = [1.5 / size for size in spacing]
+    weight = smoothed(fraction.astype(float), sigma)
+    expected = smoothed(word * fraction, sigma) / weight
+    side = _side(share, fraction, patient, objects, spacing)
+    assert side.dtype == np.float32
+    np.testing.assert_allclose(side, expected, rtol=1e-4)
+
+
+def test_the_side_is_half_on_the_border_and_air_does_not_count() -> None:
+    tissue = filled((12, 12, 12), ((0, 12), (0, 6), (0, 12)))
+    patient = tissue & filled((12, 12, 12), ((0, 12), (0, 12), (0, 6)))
+    side = _side(floats(patient), floats(tissue), patient, tissue & ~patient, TWO)
+    border = side[:, :6, 5:7].mean(axis=2)
+    np.testing.assert_allclose(border, 0.5, atol=1e-5)
+    np.testing.assert_allclose(side[:, :6, :3], 1, atol=1e-5)
+    np.testing.assert_allclose(side[:, 5], side[:, 0], atol=1e-5)
+    assert (side[:, 10:] == 0).all()
+
+
+def test_where_hardly_any_tissue_is_the_side_falls_to_nothing() -> None:
+    ones, thin = np.ones((5, 5, 5), np.float32), np.full((5, 5, 5), 5e-5, np.float32)
+    none = filled((5, 5, 5))
+    np.testing.assert_allclose(_side(ones, thin, none, none, TWO), 0.5, rtol=1e-4)
+    np.testing.assert_allclose(_side(ones, 4 * thin, none, none, TWO), 1, rtol=1e-4)
+
+
+# What the network left out.
+
+#: The patient below, and room above along k.
+GROUND: Box = ((0, 4), (0, 12), (0, 12))
+ROOM = (60, 12, 12)
+
+
+def joined(
+    part: Bools,
+    probability: float | Floats = 0.3,
+    spacing=(1.0, 1.0, 1.0),
+    least: float = 0.0,
+    soft: Bools | None = None,
+) -> Bools:
+    """Which blocks of ``part`` are joined to the ground."""
+    ground = filled(ROOM, GROUND)
+    if not isinstance(probability, np.ndarray):
+        probability = floats(part, probability)
+    word = np.maximum(floats(ground), probability)
+    found = _with_thin_parts(ground | part, ground, word, spacing, least, soft)
+    assert found.dtype == bool
+    assert not found[~ground & ~part].any()
+    assert found[ground].all()
+    return found & part
+
+
+def column(height: int, *, lifted: int = 0, at: int = 5) -> Bools:
+    return filled(ROOM, ((4 + lifted, 4 + height), (at, at + 1), (at, at + 1)))
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0.17, True), (0.169, False), (0.0, False)])
+def test_a_thin_part_needs_some_of_the_networks_word(said: float, kept: bool) -> None:
+    part = filled(ROOM, ((4, 8), (3, 9), (5, 7)))
+    np.testing.assert_array_equal(joined(part, said), part & kept)
+
+
+def test_of_a_part_the_average_counts() -> None:
+    low, high = filled(ROOM, ((4, 7), (3, 9), (5, 7))), filled(ROOM, ((7, 8), (3, 9), (5, 7)))
+    for said, kept in ((0.7, True), (0.6, False)):
+        found = joined(low | high, floats(high, said))
+        np.testing.assert_array_equal(found, (low | high) & kept)
+
+
+@pytest.mark.parametrize(("said", "softness", "kept"), [
+    (0.1, 4, True), (0.1, 3, True), (0.1, 2, True), (0.1, 1, False), (0.099, 4, False),
+    (0.17, 0, True), (0.169, 0, False),
+])  # fmt: skip
+def test_half_as_dense_as_soft_tissue_needs_less(said: float, softness: int, kept: bool) -> None:
+    part = filled(ROOM, ((4, 8), (3, 9), (5, 7)))
+    # That the ground is soft says nothing of the part.
+    soft = filled(ROOM, GROUND, ((8 - softness, 8), (3, 9), (5, 7)))
+    np.testing.assert_array_equal(joined(part, said, soft=soft), part & kept)
+
+
+@pytest.mark.parametrize(("height", "kept"), [(35, True), (36, False)])
+def test_a_part_that_leads_away_is_not_joined(height: int, kept: bool) -> None:
+    """A broad base and one column; the centre of the ground's last block is where mm begin."""
+    part = filled(ROOM, ((4, 5), (1, 11), (1, 11))) | column(height)
+    np.testing.assert_array_equal(joined(part), part & kept)
+
+
+@pytest.mark.parametrize(("blocks", "kept"), [(50, True), (51, False)])
+def test_what_is_too_high_for_its_base_is_not_joined(blocks: int, kept: bool) -> None:
+    """Three faces are 2 mm^2, so 50 blocks are 25 mm high."""
+    part = filled(ROOM, ((4, 5), (2, 3), (2, 5)), ((5, 6), (2, 6), (1, 12)))
+    part[6, 2, 2 : blocks - 45] = True
+    assert int(part.sum()) == blocks
+    np.testing.assert_array_equal(joined(part), part & kept)
+
+
+@pytest.mark.parametrize(("blocks", "kept"), [(10, True), (9, False)])
+def test_what_lies_too_flat_is_not_joined(blocks: int, kept: bool) -> None:
+    part = filled(ROOM, ((4, 5), (2, 3), (2, 5)), ((5, 6), (2, 3), (2, blocks - 1)))
+    assert int(part.sum()) == blocks
+    np.testing.assert_array_equal(joined(part, least=5.0), part & kept)
+    np.testing.assert_array_equal(joined(part), part)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "blocks"), [((1.0, 5.0, 3.0), 16), ((2.0, 0.5, 3.0), 8), ((3.0, 1.0, 1.0), 5)]
+)
+def test_heights_are_in_mm(spacing, blocks: int) -> None:
+    """A column's height is overstated by half, as its base is taken to be oblique."""
+    for height, kept in ((blocks, True), (blocks + 1, False)):
+        part = column(height)
+        np.testing.assert_array_equal(joined(part, spacing=spacing), part & kept)
+
+
+def test_what_touches_in_a_point_or_not_at_all_is_not_joined() -> None:
+    assert not joined(column(6, lifted=1)).any()
+    # The one block on the ground touches the rest by an edge only: no face, no base.
+    point = filled(ROOM, ((5, 8), (5, 8), (5, 8))) | column(1, at=4)
+    np.testing.assert_array_equal(joined(point), column(1, at=4))
+    blob = column(2) | filled(ROOM, ((6, 12), (2, 9), (2, 9)))
+    assert not joined(blob).any()
+
+
+def test_each_part_is_judged_by_itself() -> None:
+    parts = [
+        filled(ROOM, ((4, 7), (0, 3), (0, 3))),
+        column(40),
+        filled(ROOM, ((4, 7), (8, 12), (8, 12))),
+        filled(ROOM, ((4, 5), (0, 3), (8, 12))),
+        filled(ROOM, ((9, 10), (0, 3), (0, 3))),
+    ]
+    word = sum(floats(p, s) for p, s in zip(parts, (0.1, 0.9, 0.3, 0.3, 0.9), strict=True))
+    together = np.logical_or.reduce(parts)
+    np.testing.assert_array_equal(joined(together, word), parts[2] | parts[3])
+    np.testing.assert_array_equal(
+        joined(together, word, soft=together), parts[0] | parts[2] | parts[3]
+    )
+    np.testing.assert_array_equal(joined(together, word, least=3.0), parts[2])
+
+
+def test_a_patient_with_nothing_beside_it_stays() -> None:
+    assert not joined(filled(ROOM)).any()
+
+
+# The network's word.
+
+
+def located_by(
+    probability: Floats,
+    tissue: Bools,
+    bare: Bools | None = None,
+    doubted: Bools | None = None,
+    soft: Bools | None = None,
+) -> Location:
+    found = locate_by(probability, floats(tissue), TWO, EXACT, bare, doubted, soft)
+    assert not (found.patient & found.objects).any()
+    np.testing.assert_array_equal(found.patient | found.objects, tissue)
+    return found
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0.5, True), (0.499, False)])
+def test_of_tissue_the_network_must_give_half(said: float, kept: bool) -> None:
+    head, slab = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (14, 44)))
+    found = located_by(np.maximum(floats(head), floats(slab, said)), head | slab)
+    np.testing.assert_array_equal(found.patient, head | (slab & kept))
+
+
+def test_a_thin_block_needs_half_of_its_tissue_only() -> None:
+    head, rind = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (14, 34)))
+    for said, kept in ((0.31, True), (0.29, False)):
+        word = np.maximum(floats(head), floats(rind, said))
+        fraction = np.maximum(floats(head), floats(rind, 0.6))
+        found = locate_by(word, fraction, TWO, EXACT)
+        np.testing.assert_array_equal(found.patient, head | (rind & kept))
+        np.testing.assert_array_equal(found.objects, rind & (not kept))
+
+
+def test_half_a_block_is_tissue_for_the_network_too() -> None:
+    head, rind = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (14, 15)))
+    for share, kept in ((0.5, True), (0.49, False)):
+        fraction = np.maximum(floats(head), floats(rind, share))
+        found = locate_by(floats(head | rind), fraction, TWO, EXACT)
+        np.testing.assert_array_equal(found.patient, head | (rind & kept))
+        assert not found.objects.any()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_largest_part_wins(swapped: bool) -> None:
+    small, large = (filled(SHAPE, box) for box in TWINS)
+    if swapped:
+        small, large = small[:, :, ::-1], large[:, :, ::-1]
+    found = located_by(floats(small | large), small | large)
+    np.testing.assert_array_equal(found.patient, large)
+    np.testing.assert_array_equal(found.objects, small)
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0.8, True), (0.79, False), (0.3, False)])
+def test_what_is_doubted_needs_a_surer_network(said: float, kept: bool) -> None:
+    """And is not joined again, though it is near and short like an ear."""
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((6, 12), (8, 10), (14, 19)))
+    word = np.maximum(floats(head), floats(ear, said))
+    found = located_by(word, head | ear, doubted=ear)
+    np.testing.assert_array_equal(found.patient, head | (ear & kept))
+    assert located_by(word, head | ear).patient[ear].all()
+
+
+def test_an_ear_is_joined_beside_what_is_doubted() -> None:
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((6, 12), (8, 10), (14, 19)))
+    plate = filled(SHAPE, ((6, 12), (10, 11), (14, 30)))
+    word = np.maximum(floats(head), floats(ear | plate, 0.4))
+    found = located_by(word, head | ear | plate, doubted=plate)
+    np.testing.assert_array_equal(found.patient, head | ear)
+    # Of a sure part that is doubted, what stands on it is joined.
+    knob = filled(SHAPE, ((6, 12), (8, 10), (16, 19)))
+    sure = ear & ~knob
+    word = np.maximum(floats(head | sure), floats(knob, 0.4))
+    found = located_by(word, head | ear, doubted=sure)
+    np.testing.assert_array_equal(found.patient, head | ear)
+
+
+def test_an_ear_that_the_network_half_missed_is_joined_and_a_strap_is_not() -> None:
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((3, 14), (11, 13), (14, 20)))
+    arm = strap(28)
+    found = located_by(np.maximum(floats(head), floats(ear | arm, 0.3)), head | ear | arm)
+    np.testing.assert_array_equal(found.patient, head | ear)
+    np.testing.assert_array_equal(found.objects, arm)
+
+
+def test_a_soft_ear_is_joined_from_less() -> None:
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((3, 14), (11, 13), (14, 20)))
+    word = np.maximum(floats(head), floats(ear, 0.12))
+    assert not located_by(word, head | ear).patient[ear].any()
+    assert located_by(word, head | ear, soft=head | ear).patient[ear].all()
+
+
+@pytest.mark.parametrize(
+    ("said", "blocks", "kept"), [(0.2, 6, True), (0.19, 6, False), (0.2, 1, False)]
+)
+def test_an_ear_on_a_holder_is_joined_without_it(said: float, blocks: int, kept: bool) -> None:
+    """The holder leads away. What is as flat as a layer along the contact is not joined."""
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((3, 14), (11, 13), (14, 14 + blocks)))
+    holder = filled(SHAPE, ((3, 14), (13, 15), (14, 44)))
+    word = np.maximum(floats(head), floats(ear, said))
+    found = located_by(word, head | ear | holder)
+    np.testing.assert_array_equal(found.patient, head | (ear & kept))
+
+
+def test_the_bare_is_never_patient() -> None:
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (14, 16), (4, 40)))
+    found = located_by(floats(head | plate), head | plate, bare=plate)
+    np.testing.assert_array_equal(found.patient, head)
+    np.testing.assert_array_equal(found.objects, plate)
+    assert located_by(floats(head | plate), head | plate).patient[plate].all()
+
+
+def test_contacts_are_where_objects_lie_beside_the_patient() -> None:
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (14, 18), (4, 40)))
+    found = located_by(floats(head), head | plate)
+    np.testing.assert_array_equal(found.contacts, filled(SHAPE, ((3, 15), (14, 15), (4, 15))))
+    # With blocks that are not cubes, by the longest edge: 6 mm.
+    spacing = (4.0, 2.0, 1.0)
+    found = locate_by(floats(head), floats(head | plate), spacing, EXACT)
+    j, i = np.indices(SHAPE)[1:]
+    apart = (2.0 * (j - 13)) ** 2 + np.maximum(i - 13, 0) ** 2
+    np.testing.assert_array_equal(found.contacts, plate & (apart <= 36))
+
+
+def test_doubt_is_solid_tissue_of_which_the_network_is_not_sure() -> None:
+    tissue = filled(SHAPE, HEAD)
+    word, fraction = floats(tissue), floats(tissue)
+    for i, said in enumerate((0.0, 0.29, 0.31, 0.5, 0.69, 0.71, 1.0), 5):
+        word[5:12, 8, i] = said
+    fraction[8, 8] *= np.float32(0.9)
+    word[8, 8] *= np.float32(0.9)
+    fraction[9, 8] *= np.float32(0.85)
+    word[9, 8] *= np.float32(0.85)
+    found = locate_by(word, fraction, TWO, EXACT)
+    expected = filled(SHAPE, ((5, 12), (8, 9), (7, 10)))
+    expected[9] = False
+    np.testing.assert_array_equal(found.doubt, expected)
+
+
+def test_at_the_bounds_of_doubt_the_network_is_sure() -> None:
+    tissue = filled(SHAPE, HEAD)
+    word = floats(tissue)
+    word[5, 5, 5], word[6, 6, 6] = np.float32(0.3), np.float32(0.7)
+    assert not np.any(locate_by(word, floats(tissue), TWO, EXACT).doubt)
+
+
+def test_the_side_and_what_is_likely_are_handed_on() -> None:
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (14, 18), (4, 40)))
+    word = np.maximum(floats(head, 0.9), floats(plate, 0.05))
+    fraction = floats(head | plate)
+    found = locate_by(word, fraction, TWO)
+    share = _share(word, fraction, TWO, 3.0)
+    expected = _side(share, fraction, head, plate, TWO)
+    np.testing.assert_array_equal(found.patient, head)
+    np.testing.assert_array_equal(found.side, expected)
+    np.testing.assert_array_equal(found.likely, word)
+
+
+def test_the_network_finds_no_patient() -> None:
+    head = filled(SHAPE, HEAD)
+    with pytest.raises(SegmentationError, match=r"^The network found no patient in the scan\. "):
+        located_by(floats(head, 0.49), head)
+    with pytest.raises(SegmentationError, match=r"use the engine threshold\.$"):
+        located_by(floats(head, 0.79), head, doubted=head)
+
+
+def test_the_network_is_given_no_tissue() -> None:
+    head, nothing = filled(SHAPE, HEAD), filled(SHAPE)
+    with pytest.raises(SegmentationError, match=r"^Nothing in the scan is denser than the skin"):
+        located_by(floats(head), nothing)
+    with pytest.raises(SegmentationError, match="denser than the skin level"):
+        located_by(floats(head), head, bare=head)
