@@ -193,6 +193,8 @@ def test_a_scan_that_ends_in_the_head_does_not_make_it_thin() -> None:
     none = floats(filled(shape))
     assert _head_core(whole, none, TWO, 5.0).all()
     np.testing.assert_array_equal(_head_core(half, none, TWO, 5.0), half)
+    arm = filled(shape, ((0, 1), (10, 11), (9, 19)))
+    np.testing.assert_array_equal(_head_core(half | arm, none, TWO, 5.0), half)
 
 
 TWINS: tuple[Box, Box] = (((3, 15), (3, 14), (4, 14)), ((3, 15), (3, 15), (20, 30)))
@@ -220,6 +222,12 @@ def test_where_all_is_thin_a_smaller_opening_is_tried(blocks: int, radius: float
     crumb = filled(SHAPE, ((6, 7), (6, 7), (30, 31)))
     core = _head_core(filled(SHAPE, plate) | crumb, floats(filled(SHAPE)), TWO, 5.0)
     np.testing.assert_array_equal(core, opened_box(SHAPE, plate, TWO, radius))
+
+
+def test_a_plate_of_one_small_block_is_a_core_too() -> None:
+    plate = filled(SHAPE, ((3, 15), (3, 14), (4, 5)))
+    core = _head_core(plate, floats(filled(SHAPE)), (1.0, 1.0, 0.5), 5.0)
+    np.testing.assert_array_equal(core, plate)
 
 
 def test_without_tissue_there_is_no_core() -> None:
@@ -307,6 +315,21 @@ def test_what_lies_bare_is_no_patient_and_its_contact_is_marked() -> None:
     # Within 3 mm: beside the head, or beyond its edge by one block.
     expected = filled(SHAPE, ((3, 15), (3, 15), (14, 15)))
     np.testing.assert_array_equal(found.contacts, expected)
+
+
+def test_the_contact_of_the_bare_reaches_as_far_as_one_and_a_half_blocks() -> None:
+    """3 mm with blocks of 2, which are three blocks of 1 mm along i."""
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (14, 20)))
+    tissue = floats(head | plate)
+    found = locate(tissue, floats(filled(SHAPE)), (2.0, 2.0, 1.0), 4.0, 20.0, plate)
+    np.testing.assert_array_equal(found.patient, head)
+    np.testing.assert_array_equal(found.contacts, filled(SHAPE, ((3, 15), (3, 14), (14, 17))))
+
+
+def test_one_block_of_tissue_is_the_patient() -> None:
+    block = filled(SHAPE, ((8, 9), (8, 9), (8, 9)))
+    np.testing.assert_array_equal(located(block).patient, block)
+    np.testing.assert_array_equal(located_by(floats(block), block).patient, block)
 
 
 def test_the_bare_beside_a_strap_that_was_cut() -> None:
@@ -465,14 +488,14 @@ def test_of_a_part_the_average_counts() -> None:
         np.testing.assert_array_equal(found, (low | high) & kept)
 
 
-@pytest.mark.parametrize(("said", "softness", "kept"), [
-    (0.1, 4, True), (0.1, 3, True), (0.1, 2, True), (0.1, 1, False), (0.099, 4, False),
-    (0.17, 0, True), (0.169, 0, False),
+@pytest.mark.parametrize(("said", "columns", "kept"), [
+    (0.1, 6, True), (0.1, 3, True), (0.1, 2, False), (0.099, 6, False), (0.17, 0, True),
+    (0.169, 0, False),
 ])  # fmt: skip
-def test_half_as_dense_as_soft_tissue_needs_less(said: float, softness: int, kept: bool) -> None:
+def test_half_as_dense_as_soft_tissue_needs_less(said: float, columns: int, kept: bool) -> None:
     part = filled(ROOM, ((4, 8), (3, 9), (5, 7)))
     # That the ground is soft says nothing of the part.
-    soft = filled(ROOM, GROUND, ((8 - softness, 8), (3, 9), (5, 7)))
+    soft = filled(ROOM, GROUND, ((4, 8), (3, 3 + columns), (5, 7)))
     np.testing.assert_array_equal(joined(part, said, soft=soft), part & kept)
 
 
@@ -498,6 +521,14 @@ def test_what_lies_too_flat_is_not_joined(blocks: int, kept: bool) -> None:
     assert int(part.sum()) == blocks
     np.testing.assert_array_equal(joined(part, least=5.0), part & kept)
     np.testing.assert_array_equal(joined(part), part)
+
+
+def test_without_a_least_height_a_film_is_joined() -> None:
+    ground, film = filled(ROOM, GROUND), filled(ROOM, ((4, 5), (2, 9), (2, 9)))
+    word = np.maximum(floats(ground), floats(film, 0.3))
+    spacing = (0.5, 2.0, 2.0)
+    found = _with_thin_parts(ground | film, ground, word, spacing)
+    np.testing.assert_array_equal(found, ground | film)
 
 
 @pytest.mark.parametrize(
@@ -690,11 +721,21 @@ def test_the_side_and_what_is_likely_are_handed_on() -> None:
     word = np.maximum(floats(head, 0.9), floats(plate, 0.05))
     fraction = floats(head | plate)
     found = locate_by(word, fraction, TWO)
-    share = _share(word, fraction, TWO, 3.0)
-    expected = _side(share, fraction, head, plate, TWO)
     np.testing.assert_array_equal(found.patient, head)
+    expected = _side(_share(word, fraction, TWO, 3.0), fraction, head, plate, TWO)
     np.testing.assert_array_equal(found.side, expected)
     np.testing.assert_array_equal(found.likely, word)
+
+
+def test_where_the_decision_went_against_the_network_the_side_follows_it() -> None:
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE, ((3, 14), (5, 7), (14, 20)))
+    plate = filled(SHAPE, ((3, 15), (14, 18), (4, 44)))
+    word = np.maximum(floats(head, 0.9), floats(ear, 0.3)) + floats(plate, 0.45)
+    found = located_by(word, head | ear | plate)
+    np.testing.assert_array_equal(found.patient, head | ear)
+    assert found.side is not None
+    np.testing.assert_allclose(found.side[3:14, 5:7, 18:20], 0.6, atol=0.01)
+    np.testing.assert_allclose(found.side[3:15, 15:18, 20:44], 0.4, atol=0.01)
 
 
 def test_the_network_finds_no_patient() -> None:
