@@ -674,6 +674,18 @@ def test_an_ear_on_a_holder_is_joined_without_it(said: float, blocks: int, kept:
     np.testing.assert_array_equal(found.patient, head | (ear & kept))
 
 
+@pytest.mark.parametrize(("base", "above", "kept"), [(3, 2, True), (20, 13, False), (20, 14, True)])
+def test_an_ear_on_a_holder_stands_out_by_5_mm(base: int, above: int, kept: bool) -> None:
+    """Blocks of 2 mm, and half more as their base is taken to be oblique: 5, 4.95, 5.1 mm."""
+    head, ear = filled(SHAPE, HEAD), filled(SHAPE)
+    for i, blocks in ((14, base), (15, above)):
+        for n in range(blocks):
+            ear[3 + n % 10, 12 - n // 10, i] = True
+    holder = filled(SHAPE, ((3, 14), (13, 15), (14, 44)))
+    found = located_by(np.maximum(floats(head), floats(ear, 0.3)), head | ear | holder)
+    np.testing.assert_array_equal(found.patient, head | (ear & kept))
+
+
 def test_the_bare_is_never_patient() -> None:
     head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (14, 16), (4, 40)))
     found = located_by(floats(head | plate), head | plate, bare=plate)
