@@ -159,6 +159,8 @@ def locate_by(
     side = _side(share, fraction, patient, objects, spacing)
     low, high = _DOUBT
     doubt = (fraction >= 0.9) & (share > low) & (share < high)
+    if bare is not None:
+        doubt &= ~bare  # decided, whatever the network says
     return Location(patient, objects, contacts, side, doubt, probability)
 
 

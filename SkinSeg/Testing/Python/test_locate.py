@@ -721,6 +721,16 @@ def test_doubt_is_solid_tissue_of_which_the_network_is_not_sure() -> None:
     np.testing.assert_array_equal(found.doubt, expected)
 
 
+def test_of_the_bare_there_is_no_doubt() -> None:
+    """It is decided, however unsure the network is of it."""
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (14, 18), (4, 40)))
+    word = floats(head) + floats(plate, 0.5)
+    found = located_by(word, head | plate)
+    assert np.any(found.doubt & plate)
+    found = located_by(word, head | plate, bare=plate)
+    assert not np.any(found.doubt)
+
+
 def test_at_the_bounds_of_doubt_the_network_is_sure() -> None:
     tissue = filled(SHAPE, HEAD)
     word = floats(tissue)
