@@ -348,7 +348,8 @@ def test_the_report_counts_everything_whatever_comes_first(tmp_path: Path) -> No
     change(folder / "f.dcm", PatientAge="094Y", StudyDate="20120507")
     seen: list[float] = []
     progress = Progress(report=lambda _stage, fraction: seen.append(fraction))
-    report = audit(folder, ANY_FACE, progress)
+    with progress.stage("Audit", 1):
+        report = audit(folder, ANY_FACE, progress)
     assert json.loads(json.dumps(report.as_dict())) == {
         "good": False,
         "passed": 3,
@@ -361,7 +362,7 @@ def test_the_report_counts_everything_whatever_comes_first(tmp_path: Path) -> No
         "problems": {"PatientAge: should have been removed": 1, "StudyDate: should be empty": 1},
     }
     assert list(report.as_dict()["problems"]) == sorted(report.problems)
-    np.testing.assert_allclose(sorted(seen), np.arange(9) / 9)
+    np.testing.assert_allclose(sorted(set(seen)), np.arange(10) / 9)
     assert {one.path.name for one in report.passed} == {"a.dcm", "d.dcm", "e.dcm"}
     for one in report.passed:
         data = pydicom.dcmread(one.path)
