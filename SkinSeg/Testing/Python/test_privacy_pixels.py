@@ -279,19 +279,88 @@ def test_no_more_is_blacked_out_than_needed(
     np.testing.assert_array_equal(frame, expected)
 
 
-@pytest.mark.parametrize("place", [(0, 0), (0, -1), (-1, 0), (-1, -1), (1, 1), (0, 40), (40, 0)])
-@pytest.mark.parametrize("kind", ["plain", "shaded"])
-def test_text_at_the_very_edge(kind: str, place: tuple[int, int]) -> None:
-    frame = ground(kind)
-    letters = drawn(np.zeros(SHAPE, np.int16), "DOE", 1).astype(bool)
+#: Rows and columns of letters in a frame of 200 x 320; the border is 40 rows and 64 columns wide.
+EDGES = [(0, 0), (0, -1), (-1, 0), (-1, -1), (1, 1), (0, 150), (-1, 150), (90, 0), (90, -1)]
+INNER = [(30, 150), (-31, 150), (90, 40), (90, -41), (30, 44)]
+
+
+def letters_of(text: str) -> np.ndarray:
+    letters = drawn(np.zeros(SHAPE, np.int16), text, 1).astype(bool)
     first, last = np.argwhere(letters).min(0), np.argwhere(letters).max(0) + 1
-    letters = letters[first[0] : last[0], first[1] : last[1]]
+    return letters[first[0] : last[0], first[1] : last[1]]
+
+
+@pytest.mark.parametrize("place", EDGES + INNER)
+@pytest.mark.parametrize("slope", [0, 4])
+def test_text_on_each_side(slope: int, place: tuple[int, int]) -> None:
+    shape = (200, 320)
+    noise = np.random.default_rng(7).normal(-1000, 8, shape)
+    frame = np.rint(noise + slope * np.arange(shape[1])).astype(np.int16)
+    assert not find_text(frame)
+    letters = letters_of("DOE")
     top, left = (
-        n if n >= 0 else whole - part
-        for n, whole, part in zip(place, SHAPE, letters.shape, strict=True)
+        n if n >= 0 else 1 + n + whole - part
+        for n, whole, part in zip(place, shape, letters.shape, strict=True)
     )
     frame[top : top + letters.shape[0], left : left + letters.shape[1]][letters] = 3000
     found = find_text(frame)
-    assert found
+    assert found == [Box(top, top + letters.shape[0], left, left + letters.shape[1])]
     black_out(frame, found)
     assert not (frame == 3000).any()
+
+
+def test_what_is_in_the_middle_is_not_looked_at() -> None:
+    letters = letters_of("DOE SECRET")
+    for top, left in ((41, 100), (150, 100), (100, 66)):
+        frame = np.random.default_rng(7).normal(-1000, 8, (200, 320)).astype(np.int16)
+        frame[top : top + letters.shape[0], left : left + letters.shape[1]][letters] = 3000
+        assert not find_text(frame)
+
+
+Glyph = tuple[int, int, int, int]
+
+
+def row(number: int, height: int, width: int, gap: int = 3, drop: int = 0) -> list[Glyph]:
+    """Glyphs side by side, each ``drop`` lower than the last: top, left, height, width."""
+    top = 20 if width > 8 else 100  # the border is 80 pixels wide
+    return [(top + n * drop, 4 + n * (width + gap), height, width) for n in range(number)]
+
+
+@pytest.mark.parametrize(
+    ("glyphs", "text"),
+    [
+        *[(row(4, height, width), True) for height, width in ((5, 1), (64, 2), (5, 64), (8, 5))],
+        *[(row(4, height, width), False) for height, width in ((4, 3), (65, 3), (8, 65))],
+        (row(3, 5, 1), True),  # the least of words
+        (row(2, 8, 5), False),
+        (row(4, 6, 3, gap=12), True),  # letters, or glyphs of a wide script
+        (row(4, 6, 3, gap=13), False),
+        (row(4, 6, 3, drop=5), True),  # a slanted line
+        (row(4, 6, 3, drop=6), False),
+        (row(3, 6, 3, gap=6), True),
+        (row(3, 6, 3, gap=7), False),
+        ([*row(2, 6, 3), (101, 16, 6, 3)], True),  # on one line as well as pixels allow
+        ([*row(2, 6, 3), (102, 16, 6, 3)], False),
+        ([*row(2, 16, 3), (102, 16, 16, 3)], True),
+        ([*row(2, 16, 3), (103, 16, 16, 3)], False),
+        ([*row(2, 12, 3), (106, 16, 6, 3)], True),  # a small letter
+        ([*row(2, 12, 3), (107, 16, 5, 3)], False),
+    ],
+)
+@pytest.mark.parametrize("slope", [0, 4])
+def test_what_glyphs_make_text(slope: int, glyphs: list[Glyph], text: bool) -> None:
+    noise = np.random.default_rng(8).normal(-1000, 8, (400, 400))
+    frame = np.rint(noise + slope * np.arange(400)).astype(np.int16)
+    for top, left, height, width in glyphs:
+        frame[top : top + height, left : left + width] = 3000
+    top, left = min(one[0] for one in glyphs), min(one[1] for one in glyphs)
+    bottom = max(one[0] + one[2] for one in glyphs)
+    right = max(one[1] + one[3] for one in glyphs)
+    assert find_text(frame) == ([Box(top, bottom, left, right)] if text else [])
+
+
+def test_glyphs_of_many_values_are_no_text() -> None:
+    frame = np.random.default_rng(8).normal(-1000, 8, (400, 400)).astype(np.int16)
+    for n, (top, left, height, width) in enumerate(row(6, 8, 5)):
+        frame[top : top + height, left : left + width] = 3000 - 40 * n
+    assert not find_text(frame)
