@@ -127,7 +127,7 @@ def test_a_nifti_that_does_not_fit_its_header(tmp_path: Path, size: int) -> None
     for content in (
         nifti(size) + VOXELS[:-1],
         nifti(size, number=0) + VOXELS,
-        nifti(size, number=8) + VOXELS * 9,
+        nifti(size, dims=(2, 2, 2, 1, 1, 1, 1), number=8) + VOXELS,
         nifti(size, kind=(4, 8)) + VOXELS,
         nifti(size, kind=(1, 1)) + VOXELS,
         nifti(size, gap=-4) + VOXELS,
@@ -178,6 +178,12 @@ def test_of_a_nrrd_the_grid_stays(tmp_path: Path, end: str) -> None:
     for voxels in (VOXELS, b"\n\n" + VOXELS[2:], b"\r\n\r\n" + VOXELS[:8] + b"\r\n\r\n"):
         result = cleaned(tmp_path, nrrd(*between, end=end) + voxels + NAME, ".nrrd")
         assert result == nrrd(*FIELDS) + voxels
+
+
+def test_voxels_that_look_like_a_field(tmp_path: Path) -> None:
+    for voxels in (b"\nsizes: 1 1 1\n\n\n", b'\nunits: "mm"\n\n\n'):
+        content = nrrd(*FIELDS) + voxels.ljust(16)
+        assert cleaned(tmp_path, content + NAME, ".nrrd") == content
 
 
 def test_a_field_that_is_there_twice(tmp_path: Path) -> None:
