@@ -192,6 +192,8 @@ def image(pixels: np.ndarray, stored: int | None = None, **changes: Any) -> Data
 def test_what_hides_above_the_stored_bits(kind: str, unused: int) -> None:
     values = np.array([[0, 1], [5, 7]] if kind[-2] == "u" else [[0, -1], [5, -7]], kind)
     stored = 8 * values.dtype.itemsize - unused
+    if "u" in kind:
+        values[1, 1] = (1 << stored) - 1  # the brightest, which has no sign
     hidden = (values ^ np.array(1 << stored, "i8").astype(kind)).astype(kind)
     for given in ({}, {"HighBit": None}):
         data = image(hidden, stored, **given)
