@@ -121,6 +121,8 @@ class ObjectDeidentifier:
         if dataset.file_meta.TransferSyntaxUID.is_compressed:
             # A code stream has room for comments and more, which nobody sees.
             set_frames(dataset, frames)
+            if clear_unused_bits(dataset):  # pydicom 2.4 unpacks them too
+                frames = frames_of(dataset)
         if choice == "accept":
             return
         found = [find_text(frame) for frame in frames] if frames.ndim == 3 else [[]]

@@ -65,8 +65,8 @@ _META_BYTES = {
 _NRRD_NEEDED = {"type", "dimension", "sizes", "encoding"}
 _META = {
     "ObjectType": re.compile("Image"),
-    **dict.fromkeys(("BinaryData", "BinaryDataByteOrderMSB", "CompressedData"), _TRUTH),
-    "ElementByteOrderMSB": _TRUTH,
+    "BinaryData": re.compile("true", re.IGNORECASE),  # else the voxels are text, of any kind
+    **dict.fromkeys(("BinaryDataByteOrderMSB", "ElementByteOrderMSB", "CompressedData"), _TRUTH),
     "ElementType": re.compile("|".join(_META_BYTES)),
     "AnatomicalOrientation": re.compile(r"[RLAPIS?]{1,3}"),
     **dict.fromkeys(
@@ -76,7 +76,10 @@ _META = {
         ),
         _NUMBERS,
     ),
+    "HeaderSize": re.compile("0"),  # else something is skipped that no reader shows
 }
+#: Where the voxels are and how they are written: with odd values, a file is refused.
+_META_NEEDED = {"BinaryData", "CompressedData", "HeaderSize"}
 #: Of a JSON file beside a NIfTI (BIDS): numbers about the picture, by name.
 _JSON = {
     *("SliceThickness", "SpacingBetweenSlices", "KVP", "XRayTubeCurrent", "ExposureTime"),
@@ -145,9 +148,9 @@ def clean_sidecar(content: bytes, keep_device: bool = False) -> bytes:
 
 
 def _numeric(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(_numeric(one) for one in value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """A number, or a list of nothing but numbers."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
 
 
 def _packed(content: bytes) -> bytes:
@@ -177,6 +180,8 @@ def _nifti(content: bytes, suffix: str) -> bytes:
         header[offset : offset + count] = bytes(count)
     if size == 348:
         header[347] = 0
+    else:
+        header[7:12] = b"\0\r\n\x1a\n"
     struct.pack_into(order + kind, header, place, length + 4)
     kinds, at = (order + "8h", 40) if size == 348 else (order + "8q", 16)
     dims = struct.unpack_from(kinds, header, at)
@@ -200,16 +205,15 @@ def _nifti(content: bytes, suffix: str) -> bytes:
 
 def _nrrd(path: Path) -> bytes:
     content = path.read_bytes()
-    head, found, voxels = content.partition(b"\n\n")
-    if b"\r\n\r\n" in head[:65536]:
-        head, found, voxels = content.partition(b"\r\n\r\n")
+    found = re.search(rb"\n\r?\n", content)  # the first empty line, after Windows' fashion too
+    head = content[: found.start()] if found else content
     if not content.startswith(b"NRRD000"):
         raise PrivacyError("damaged")
-    kept, values, data = [head[:8].decode("ascii")], {}, None
+    first, values, data = head[:8].decode("ascii"), {}, None
     for raw in head.decode("latin-1").splitlines()[1:]:
         name, colon, value = raw.partition(": ")
         name, value = name.strip().lower(), value.strip()
-        if not colon or raw.startswith("#") or ":=" in raw.split(" ")[0]:
+        if not colon:
             continue
         if name in ("data file", "datafile"):
             data = value
@@ -217,8 +221,7 @@ def _nrrd(path: Path) -> bytes:
             if value != "0":
                 raise PrivacyError("volume of a rare layout")
         elif name in _NRRD and _NRRD[name].fullmatch(value):
-            values[name] = value
-            kept.append(f"{name}: {value}")
+            values[name] = value  # the last, where a field is there twice: one is checked
     if not values.keys() >= _NRRD_NEEDED:
         raise PrivacyError("damaged")
     if data is not None:
@@ -229,21 +232,24 @@ def _nrrd(path: Path) -> bytes:
         if beside.is_symlink() or beside.suffix.lower() not in DATA_SUFFIXES:
             raise PrivacyError("volume with its voxels in several files, or elsewhere")
         voxels = beside.read_bytes()
-    elif not found:
+    elif found:
+        voxels = content[found.end() :]
+    else:
         raise PrivacyError("damaged")
     encoding = values["encoding"].lower()
     if encoding not in ("gzip", "gz", "raw") or values["type"].lower() not in _NRRD_BYTES:
         raise PrivacyError("volume of a rare layout")
-    size = _NRRD_BYTES[values["type"].lower()] * math.prod(map(int, values["sizes"].split()))
+    size = _size(values["sizes"], _NRRD_BYTES[values["type"].lower()])
     if encoding == "raw":
         voxels = _exactly(size, voxels)
     else:
         voxels = _packed(_exactly(size, zlib.decompressobj(31).decompress(voxels, size)))
+    kept = [first, *(f"{name}: {value}" for name, value in values.items())]
     return ("\n".join(kept) + "\n\n").encode() + voxels
 
 
 def _metaimage(content: bytes) -> bytes:
-    kept, values, start = [], {}, 0
+    values, start = {}, 0
     while True:
         end = content.index(b"\n", start)
         name, _, value = content[start:end].decode("latin-1").partition("=")
@@ -251,20 +257,30 @@ def _metaimage(content: bytes) -> bytes:
         if name == "ElementDataFile":
             break
         if name in _META and _META[name].fullmatch(value):
-            kept.append(f"{name} = {value}")
             values[name] = value
+        elif name in _META_NEEDED:
+            raise PrivacyError("volume of a rare layout")
     if value != "LOCAL":
         raise PrivacyError("volume with its voxels in another file")
     voxels = content[start:]
-    size = math.prod(map(int, values["DimSize"].split()))
-    size *= int(values.get("ElementNumberOfChannels", "1")) * _META_BYTES[values["ElementType"]]
+    size = _size(values["DimSize"], _META_BYTES[values["ElementType"]])
+    size = _size(values.get("ElementNumberOfChannels", "1"), size)
     if values.get("CompressedData", "").lower() == "true":
         # MetaImage is packed by zlib without gzip's header; 47: either, as readers take it.
         voxels = zlib.compress(_exactly(size, zlib.decompressobj(47).decompress(voxels, size)), 6)
-        kept.append(f"CompressedDataSize = {len(voxels)}")
+        values["CompressedDataSize"] = str(len(voxels))
     else:
         voxels = _exactly(size, voxels)
+    kept = [f"{name} = {value}" for name, value in values.items()]
     return ("\n".join([*kept, "ElementDataFile = LOCAL"]) + "\n").encode() + voxels
+
+
+def _size(counts: str, each: int) -> int:
+    """Bytes of so many voxels of ``each``; with none of them, or fewer, nothing could be cut."""
+    numbers = [int(one) for one in counts.split()]
+    if not numbers or min(numbers) < 1:
+        raise PrivacyError("damaged")
+    return each * math.prod(numbers)
 
 
 def _exactly(size: int, voxels: bytes) -> bytes:

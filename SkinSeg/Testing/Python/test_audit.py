@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 import tempfile
@@ -17,6 +18,7 @@ from privacy_makers import KEY, WORD, plain_file, plant, planted_file, planted_v
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from SkinSegLib.core import Progress
 from SkinSegLib.privacy import DeidentifyOptions, Profile, Pseudonyms, deidentify
 from SkinSegLib.privacy import audit as module
 from SkinSegLib.privacy.audit import AuditOptions, audit
@@ -328,6 +330,45 @@ def test_files_that_are_damaged_or_no_dicom(tmp_path: Path) -> None:
     assert (len(report.passed), report.failed, report.others) == (1, 2, 1)
     assert not report.good
     assert not audit(tmp_path / "none", ANY_FACE).good
+
+
+def test_the_report_counts_everything_whatever_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    path = clean(folder)
+    content = path.read_bytes()
+    for name in ("0.txt", "1.txt", "c.nrrd"):
+        (folder / name).write_bytes(b"no DICOM")
+    for name in ("a0.dcm", "b.dcm"):
+        (folder / name).write_bytes(content)
+    for number, name in enumerate(("d.dcm", "e.dcm", "f.dcm")):
+        changes = {"SOPInstanceUID": f"1.2.826.99.{number}", "SeriesInstanceUID": "1.2.826.99.9"}
+        own = {"PatientID": "0815", "StudyInstanceUID": "1.2.826.99.8"} if name != "d.dcm" else {}
+        other = clean(tmp_path / name, **changes, **own)
+        (folder / name).write_bytes(other.read_bytes())
+    change(folder / "f.dcm", PatientAge="094Y", StudyDate="20120507")
+    seen: list[float] = []
+    progress = Progress(report=lambda _stage, fraction: seen.append(fraction))
+    with progress.stage("Audit", 1):
+        report = audit(folder, ANY_FACE, progress)
+    assert json.loads(json.dumps(report.as_dict())) == {
+        "good": False,
+        "passed": 3,
+        "failed": 1,
+        "not_dicom": 3,
+        "repeated": 2,
+        "patients": 2,
+        "studies": 2,
+        "series": 2,
+        "problems": {"PatientAge: should have been removed": 1, "StudyDate: should be empty": 1},
+    }
+    assert list(report.as_dict()["problems"]) == sorted(report.problems)
+    np.testing.assert_allclose(sorted(set(seen)), np.arange(10) / 9)
+    assert {one.path.name for one in report.passed} == {"a.dcm", "d.dcm", "e.dcm"}
+    for one in report.passed:
+        data = pydicom.dcmread(one.path)
+        assert one.sha256 == hashlib.sha256(one.path.read_bytes()).hexdigest()
+        assert (one.study, one.series) == (data.StudyInstanceUID, data.SeriesInstanceUID)
+        assert (one.instance, one.patient) == (data.SOPInstanceUID, data.PatientID)
 
 
 def test_planted_values_have_the_kinds_that_are_planted() -> None:

@@ -14,7 +14,7 @@ from privacy_makers import (
     planted_file,
     with_text,
 )
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, RLELossless
 from scan_makers import jpeg_2000, save
 from SkinSegLib.core import PrivacyError
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, deidentify
@@ -86,10 +86,13 @@ def test_stated_burned_in_text_that_is_not_found(tmp_path: Path, source: Path) -
         assert deidentify(source, tmp_path / choice, options, NAMES).written == written
 
 
-def test_bits_above_the_stored_ones_are_cleared(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_bits_above_the_stored_ones_are_cleared(tmp_path: Path, source: Path, packed: bool) -> None:
     data = plain_file(source / "a")
     pixels = np.full((64, 64), 0x5123, np.uint16)
     data.PixelData, data.PixelRepresentation = pixels.tobytes(), 0
+    if packed:
+        data.compress(RLELossless, encoding_plugin="pydicom")
     data.BitsStored, data.HighBit = 12, 11
     save(data, source / "a")
     deidentify(source, tmp_path / "out", pseudonyms=NAMES)
