@@ -150,6 +150,7 @@ def test_labelmap_formats(scan: Path, tmp_path: Path, suffix: str) -> None:
     assert set(np.unique(sitk.GetArrayFromImage(sitk.ReadImage(str(mask))))) == {0, 1}
 
 
+@pytest.mark.slow
 def test_segmentation_by_slicer(scan: Path, tmp_path: Path) -> None:
     pytest.importorskip("slicer", reason="slicer-core is not installed")
     from SkinSegLib import mrml
@@ -231,6 +232,7 @@ def test_demo_on_a_scan(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert f"Wrote {folder / 'skin.stl'}" in out
 
 
+@pytest.mark.slow
 def test_demo_without_a_scan_takes_the_phantom(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_full_disk_is_not_blamed_on_the_format(
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".seg.nrrd"])
 def test_formats_that_hold_a_sheared_grid(scan: Path, tmp_path: Path, suffix: str) -> None:
     import SimpleITK as sitk

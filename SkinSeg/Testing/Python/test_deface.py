@@ -102,6 +102,7 @@ def test_the_distance_is_measured_on_an_answer_that_is_known(
     assert found.mean_mm < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flips", [*slow([((2,),)]), (0, 1, 2)])
 def test_any_order_of_voxels(
     phantom: Phantom, mask: SkinMask, plain: Defaced, flips: tuple[int, ...]

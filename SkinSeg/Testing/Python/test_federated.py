@@ -131,6 +131,7 @@ def test_a_site_says_itself_where_its_data_are(tmp_path, monkeypatch):
             find_site("north", tmp_path)
 
 
+@pytest.mark.slow
 def test_rounds_in_a_row_are_one_training(tmp_path, start):
     """One site alone, in three rounds: steps, rates and optimiser of one run of the training."""
     heads = heads_of(2)

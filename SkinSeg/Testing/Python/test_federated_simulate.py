@@ -91,6 +91,7 @@ def plan_of(**changes):
     return FederatedPlan(**{"design": "tiny", "rounds": 2, "local_steps": 1, "batch": 1, **changes})
 
 
+@pytest.mark.slow
 def test_all_models_begin_alike_and_are_compared_on_the_test_cases(tmp_path, start, data, light):
     jobs, compared = light
     seen: list[float] = []

@@ -248,6 +248,7 @@ def test_models_are_compared_on_the_test_cases(cases, start, tmp_path):
         compare(only_train, start, bad, made=0)
 
 
+@pytest.mark.slow
 def test_half_a_test_lets_nothing_through(cases, start, monkeypatch):
     found = Evaluation((row_of(OLD, 0.0, "head_0003"), row_of(NEW, 0.0, "head_0003")), ("Lost.",))
     monkeypatch.setattr(comparing, "evaluate", lambda *a: found)

@@ -45,6 +45,7 @@ def fuzzed(count: int, number: int) -> None:
     assert "Secret" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 def test_a_few_damaged_scans() -> None:
     fuzzed(150, 1)
 

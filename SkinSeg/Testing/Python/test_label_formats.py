@@ -59,6 +59,7 @@ def test_back_voxel_for_voxel(tmp_path: Path, name: str, axes: str) -> None:
         assert not np.array_equal(back, np.flip(truth, axis))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axes", ["axial", "oblique", "left-handed", "tilted"])
 @pytest.mark.parametrize("name", DICOM)
 def test_dicom_back_voxel_for_voxel(tmp_path: Path, name: str, axes: str) -> None:

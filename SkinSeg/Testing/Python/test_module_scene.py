@@ -37,6 +37,7 @@ def test_parameters_are_saved_with_the_scene(host, tmp_path):
     assert again.segmentation is None
 
 
+@pytest.mark.slow
 def test_surfaces_come_back_where_the_panel_was_never_opened(host, tmp_path):
     mrml.ensure_host().app.emit_now("startupCompleted()")
     logic = host.code.SkinSegLogic()

@@ -21,6 +21,7 @@ def doubts(volume: CTVolume) -> list[str]:
     return [f.message for f in findings if f.kind is FindingKind.NOT_A_HEAD]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NEGATIVES)
 @pytest.mark.parametrize("seed", [300, 301])
 def test_what_is_no_head_is_doubted(kind, seed):

@@ -348,6 +348,7 @@ def test_a_second_click_cancels(panel, empty_scene):
 STAGES = ("Hand over", "Level", "Locate", "Openings", "Delineate", "Check", "Surface")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_cancelled_at_once_at_every_stage(panel, stage):
     volume_node(slow_scan())

@@ -76,6 +76,7 @@ def done(panel, study, tmp_path):
     return panel, segmentations()[0], out
 
 
+@pytest.mark.slow
 def test_one_click_writes_both_into_the_study(done, study, monkeypatch):
     panel, node, out = done
     assert panel.ui.exportDicomButton.enabled, panel.ui.exportDicomButton.toolTip

@@ -192,6 +192,7 @@ def test_both_brushes_change_only_tissue(brush, mode):
         assert not changed.any()  # what was erased is tissue, all of it is back, and no air
 
 
+@pytest.mark.slow
 def test_anywhere_lifts_the_range_and_puts_it_back(brush):
     panel, node, editor, paint, _slicer = brush
     parameter, before = editor.mrmlSegmentEditorNode(), on_scan(node)
@@ -245,6 +246,7 @@ def test_the_editor_follows_the_next_run(brush):
     assert editor.segmentationNode() is node
 
 
+@pytest.mark.slow
 def test_the_brush_is_put_down_while_a_job_runs(brush):
     panel, _node, editor, _paint, _slicer = brush
     panel.ui.segmentButton.click()
@@ -265,6 +267,7 @@ def test_the_level_is_kept_when_coming_back(brush):
     assert panel.ui.levelSlider.value == -300
 
 
+@pytest.mark.slow
 def test_the_level_moves_the_range_and_draws_its_outline(brush):
     panel, _node, editor, _paint, slicer = brush
     panel.ui.levelSlider.value = -300
@@ -328,6 +331,7 @@ def test_closing_the_scene_lets_go_of_the_editor(brush, empty_scene):
     assert editor.segmentationNode() is segmentations()[0]
 
 
+@pytest.mark.slow
 def test_what_a_stroke_encloses_is_filled(brush):
     panel, node, _editor, paint, _slicer = brush
     panel.ui.anywhereBox.click()
@@ -371,6 +375,7 @@ def test_back_from_another_module_our_surface_is_there_again(done):
 # One click each
 
 
+@pytest.mark.slow
 def test_keep_only_the_head(done):
     panel, node = done
     before = on_scan(node)
@@ -404,6 +409,7 @@ def test_fill_holes(done):
     assert "64 voxels added, 0 removed" in panel.ui.resultLabel.text
 
 
+@pytest.mark.slow
 def test_smooth_here_changes_nothing_elsewhere(done, empty_scene):
     panel, node = done
     slices(empty_scene)
@@ -424,6 +430,7 @@ def test_smooth_here_changes_nothing_elsewhere(done, empty_scene):
     assert np.linalg.norm(place - [42, 0, 0], axis=1).max() <= 10
 
 
+@pytest.mark.slow
 def test_an_edit_meanwhile_is_not_overwritten(done):
     from SkinSegLib.mrml.jobs import MendJob
 

@@ -99,6 +99,7 @@ def test_a_file_that_is_there_is_asked_about(done, tmp_path, asked, answer):
     assert ((tmp_path / "Head.stl").read_bytes() == b"the old one") != answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(6))
 def test_every_format(done, tmp_path, index):
     panel, node = done
@@ -206,6 +207,7 @@ def test_failures_are_told_and_nothing_is_lost(done, tmp_path, monkeypatch, capl
     assert os.listdir(tmp_path) == ["Head.stl"]
 
 
+@pytest.mark.slow
 def test_cancelled_export_leaves_the_old_file(done, tmp_path, asked):
     panel, _node = done
     (tmp_path / "Head.stl").write_text("the old one")

@@ -151,6 +151,7 @@ def test_before_slicer_5_12_pip_install_of_slicer_util(bare, monkeypatch):
     assert "Still missing" in panel.ui.resultLabel.text
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_where_slicer_is_tested(panel, monkeypatch):
     from SkinSegLib.widgets import packages
 

@@ -44,6 +44,7 @@ def test_thickness_without_sense() -> None:
         JobOptions(layer_mm=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [JobOptions(layer_mm=6.0), HEAD_ONLY])
 def test_progress_is_of_the_whole(volume: CTVolume, options: JobOptions) -> None:
     seen: list[float] = []
@@ -54,6 +55,7 @@ def test_progress_is_of_the_whole(volume: CTVolume, options: JobOptions) -> None
     assert max(np.diff(seen)) < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["layer_mesh", "layer_voxels"])
 def test_cancelling_within_the_layer(
     volume: CTVolume, part: str, monkeypatch: pytest.MonkeyPatch

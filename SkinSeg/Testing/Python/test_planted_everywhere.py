@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 from case_makers import add_case
-from marks import slow
 from model_makers import write_model
 from planted_makers import FOLDER, SOUGHT, found_below, found_in, planted_scan
 from SkinSegLib import cli
@@ -28,6 +27,8 @@ from SkinSegLib.training.dataset import CaseFolder
 from SkinSegLib.web.server import Server
 from tuning_makers import WITH_TINY, ball_source
 from web_makers import free_port
+
+pytestmark = pytest.mark.slow
 
 PASSPHRASE = "correct horse battery"
 THRESHOLD = ("--engine", "threshold")
@@ -223,23 +224,7 @@ def test_the_scan_is_full_of_names(world: World) -> None:
         assert found_in(content) >= {"PLANTED", "Anna", "19570311", "1.2.826.99."}
 
 
-#: Seconds each; the others stay in "not slow".
-SLOW = (
-    "train",
-    "demo",
-    "evaluate",
-    "batch",
-    "dicom deface",
-    "label compare",
-    "label fuse",
-    "web send",
-)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [*(name for name in LINES if name not in SLOW), *slow(SLOW)],
-)
+@pytest.mark.parametrize("command", LINES)
 def test_nothing_gets_out(
     command: str,
     world: World,

@@ -151,6 +151,7 @@ def real_frames(data: Path) -> Iterator[np.ndarray]:
         yield from read(path).voxels[3::40]
 
 
+@pytest.mark.slow
 def test_no_real_slice_is_taken_for_text(skinseg_data: Path) -> None:
     frames = list(real_frames(skinseg_data))
     assert len(frames) > 30

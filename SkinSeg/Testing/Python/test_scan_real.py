@@ -103,6 +103,7 @@ def test_gantry_tilt_and_uneven_gaps(skinseg_data: Path) -> None:
         assert np.median(np.abs(between - voxels)[inside]) < 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["unc_cthead", "vhm_head_8bit", "dicom2stl_ct_head", "chd_phantom", "dicom2stl_ct_example"],

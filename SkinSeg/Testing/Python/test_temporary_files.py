@@ -147,6 +147,7 @@ def test_arrays_for_a_worker_are_private_and_gone_after_an_error(umask: int) -> 
     assert not exchange.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_zip_is_unpacked_in_private_and_gone_whatever_happens(
     temp: Path, tmp_path: Path, umask: int
 ) -> None:

@@ -65,6 +65,7 @@ def plain() -> CTVolume:
     return scan()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spacing", "turn", "noise", "mean", "worst"),
     [
@@ -128,6 +129,7 @@ def near(x, y, z, centre, radius):
     return edge(radius - r)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more"),
     [

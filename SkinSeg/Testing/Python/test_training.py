@@ -120,6 +120,7 @@ def test_a_head_is_moved_as_scipy_would_move_it():
     np.testing.assert_allclose(moved, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_most_scenes_show_the_whole_width_of_the_head():
     whole = 0
     for seed in range(40):

@@ -88,6 +88,7 @@ def worker():
 # Protocol
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False))), st.data())
 def test_messages_come_through_whole_however_they_are_cut(contents, data):
     stream = b"".join(encode("some", content=content) for content in contents)
