@@ -274,7 +274,7 @@ def image_beside(path: Path) -> Path | None:
 
 
 def _comes_with_a_volume(path: Path) -> bool:
-    """Whether a file is the JSON or the voxels of a volume beside it, cleaned with that."""
+    """Whether a file is the JSON or the voxels of a volume beside it, which speaks for both."""
     if path.suffix.lower() == ".json":
         return image_beside(path) is not None
     if path.suffix.lower() not in DATA_SUFFIXES:
