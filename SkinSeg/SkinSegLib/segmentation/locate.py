@@ -19,7 +19,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Spacing = tuple[float, float, float]
 
-#: How far beyond the opened head a long thin part is kept: what the opening itself rounded off.
+#: How far along the tissue from the opened head a long thin part is kept: what the opening itself
+#: rounded off. Not across air, or all of a plate would stay that hangs before the face on one pin.
 _RIM_MM = 4.0
 #: A thin part that the network left out, an ear above all, is joined again if it reaches no farther
 #: than this from the patient, and if the network gives it at least this probability on average.
@@ -96,9 +97,9 @@ def locate(
     tissue_of_head = connected == connected[core][0]
     # The opening also rounds every edge; those crumbs belong to the core, and would otherwise
     # join an ear to a holder across the whole surface.
-    core = tissue_of_head & (distance_to(core, spacing) <= _RIM_MM)
+    core = core | (_reach(tissue_of_head & ~core, core, spacing, _RIM_MM) <= _RIM_MM)
     thin, count = ndimage.label(tissue_of_head & ~core)
-    reach = _reach(thin > 0, core, spacing, reach_mm)
+    reach = _reach(thin > 0, core, spacing, 2 * reach_mm)
     farthest = ndimage.maximum(reach, thin, np.arange(1, count + 1)) if count else []
     is_object = np.zeros(count + 1, bool)
     is_object[1:] = np.asarray(farthest) > reach_mm
@@ -272,7 +273,7 @@ def _head_core(tissue: Bools, bone: Floats, spacing: Spacing, opening_mm: float)
 def _reach(thin: Bools, core: Bools, spacing: Spacing, limit_mm: float) -> Floats:
     """Length in mm of the shortest way from the core to each voxel of the thin parts.
 
-    Infinite outside of them and far beyond ``limit_mm``. Steps go to all 26 neighbours.
+    Infinite outside of them and beyond ``limit_mm``. Steps go to all 26 neighbours.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import dijkstra
@@ -303,6 +304,6 @@ def _reach(thin: Bools, core: Bools, spacing: Spacing, limit_mm: float) -> Float
     row, column, data = row[order], column[order], data[order]
     first = np.append(True, (np.diff(row) != 0) | (np.diff(column) != 0))
     graph = coo_array((data[first], (row[first], column[first])), shape=(count + 1,) * 2).tocsr()
-    way = dijkstra(graph, directed=False, indices=0, limit=2 * limit_mm)
+    way = dijkstra(graph, directed=False, indices=0, limit=limit_mm)
     reach[thin] = way[1:]
     return reach

@@ -113,10 +113,10 @@ def test_a_straight_way_in_mm(step, length: float) -> None:
     assert np.isinf(way[~thin]).all()
 
 
-def test_far_beyond_the_limit_there_is_no_way() -> None:
+def test_beyond_the_limit_there_is_no_way() -> None:
     core, thin = np.zeros((2, 1, 1, 12), bool)
     core[0, 0, 0], thin[0, 0, 1:] = True, True
-    way = _reach(thin, core, TWO, 5.0)[0, 0]
+    way = _reach(thin, core, TWO, 10.0)[0, 0]
     assert way[1:6].tolist() == [2, 4, 6, 8, 10]
     assert np.isinf(way[6:]).all()
 
@@ -226,6 +226,16 @@ def test_a_thin_part_that_leads_beyond_the_reach_is_an_object(length: int, kept:
     cut = arm & ~strap(2)
     np.testing.assert_array_equal(found.objects, cut & (not kept))
     np.testing.assert_array_equal(found.contacts, strap(4) & cut & (not kept))
+
+
+def test_a_plate_that_hangs_before_the_head_on_one_pin_is_an_object() -> None:
+    """4 mm from the head's last block to the plate's, with air between: the pin alone is near."""
+    head, plate = filled(SHAPE, HEAD), filled(SHAPE, ((3, 15), (3, 14), (15, 16)))
+    found = located(head | strap(1) | plate, reach_mm=8.0)
+    np.testing.assert_array_equal(found.patient, head | strap(2))
+    lying_on = filled(SHAPE, ((3, 15), (3, 14), (14, 15)))
+    found = located(head | lying_on, reach_mm=8.0)
+    assert found.patient[lying_on].all()
 
 
 def test_one_thin_part_is_kept_and_another_is_not() -> None:
