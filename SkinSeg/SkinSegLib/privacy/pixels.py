@@ -73,19 +73,9 @@ def _on_ground(frame: NDArray[Any], marked: NDArray[np.bool_]) -> list[Box]:
 
 
 def _sharp(frame: NDArray[Any], border: NDArray[np.bool_], step: float) -> list[Box]:
-    """Text with hard edges on any ground: a value that meets itself on one side and another, far
-    from it, on the next. The blur of a scanner leaves no such pixels."""
+    """Text with hard edges on any ground."""
     values = frame.astype(np.float32)
-    same, far = np.zeros((2, *frame.shape), bool)
-    for ahead, behind in (
-        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
-        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
-    ):
-        jump = np.abs(values[ahead] - values[behind])
-        for side in (ahead, behind):
-            same[side] |= jump == 0
-            far[side] |= jump >= step
-    drawn = same & far & border
+    drawn = _hard_edged(values, step) & border
     found, counts = np.unique(values[drawn], return_counts=True)
     result = []
     for value in found[counts >= _LETTERS * _PIXELS]:
@@ -97,6 +87,24 @@ def _sharp(frame: NDArray[Any], border: NDArray[np.bool_], step: float) -> list[
         ]
         result += _lines(glyphs)
     return result
+
+
+def _hard_edged(values: NDArray[np.float32], step: float) -> NDArray[np.bool_]:
+    """Pixels beside one of the same value and one that is at least ``step`` from it.
+
+    The blur of a scanner leaves no such pixels.
+    """
+    same, far = np.zeros((2, *values.shape), bool)
+    for ahead, behind in (
+        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
+    ):
+        jump = np.abs(values[ahead] - values[behind])
+        for side in (ahead, behind):
+            same[side] |= jump == 0
+            far[side] |= jump >= step
+    edged: NDArray[np.bool_] = same & far
+    return edged
 
 
 def _stands_out(
