@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .training.finetune import FineTuned
 
-DESIGN, STEPS = "residual-2.5mm", 9000
+DESIGN, STEPS, RATE = "residual-2.5mm", 9000, 2e-3
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,13 +35,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--from",
-        default="live",
         dest="start",
         metavar="MODEL",
-        help="with --cases: the model that is trained further; default: the one in use",
+        help="the model that is trained further; default: none, with --cases the one in use",
     )
     parser.add_argument("--name", default="my-model", help="the model's name; default: my-model")
     parser.add_argument("--design", help="default: residual-2.5mm; with --cases, the model's own")
+    parser.add_argument(
+        "--odd",
+        type=float,
+        metavar="SHARE",
+        help="share of the scenes that are harder than scanners make them; default: 1",
+    )
+    parser.add_argument("--rate", type=float, help="the highest learning rate; default: 2e-3")
     parser.add_argument("--steps", type=int, help="default: 9000; with --cases, 1500")
     parser.add_argument(
         "--minutes", type=float, help="stop after that much time; with --cases, 12 if not given"
@@ -58,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(chosen: argparse.Namespace) -> None:
     """Train, and say where everything is."""
     from . import __version__
-    from .segmentation.models import require_packages
+    from .segmentation.models import find_model, require_packages
     from .terminal import watched
 
     require_packages()
@@ -71,6 +77,8 @@ def run(chosen: argparse.Namespace) -> None:
     from .training.train import TrainOptions
 
     data = chosen.data or data_folder()
+    start = None if chosen.start is None else find_model(chosen.start)
+    odd = 1.0 if chosen.odd is None else chosen.odd
     options = TrainOptions(
         output=chosen.output,
         design=chosen.design or DESIGN,
@@ -81,9 +89,12 @@ def run(chosen: argparse.Namespace) -> None:
         workers=chosen.workers,
         resume=chosen.resume,
         batch=chosen.batch,
+        learning_rate=RATE if chosen.rate is None else chosen.rate,
     )
     with watched(sys.stderr) as progress:
-        trained = train_model(data, options, chosen.name, __version__, progress)
+        trained = train_model(
+            data, options, chosen.name, __version__, progress, start=start, odd=odd
+        )
         progress.finish()
     print(f"Model {trained.bundle.name} {trained.bundle.version} in {trained.bundle.folder}")
     print(f"Learning curves: {trained.curves}\nLog: {trained.log}")
@@ -98,10 +109,12 @@ def _train_further(chosen: argparse.Namespace) -> None:
     from .training.dataset import CaseFolder
     from .training.finetune import FineTuneOptions, fine_tune
 
-    if chosen.design is not None or chosen.batch is not None:
-        raise SkinSegError("--design and --batch are the model's own with --cases. Leave them out.")
+    own = {"--design": chosen.design, "--batch": chosen.batch}
+    own |= {"--odd": chosen.odd, "--rate": chosen.rate}
+    if given := [name for name, value in own.items() if value is not None]:
+        raise SkinSegError(f"With --cases {given[0]} is fixed. Leave it out.")
     cases = CaseFolder.open(chosen.cases)
-    start = find_model(chosen.start)
+    start = find_model(chosen.start or "live")
     options = FineTuneOptions(
         chosen.output,
         chosen.name,

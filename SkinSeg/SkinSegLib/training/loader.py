@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING, Any
 
 from .designs import Design
-from .scenes import HeadSource, Scene
+from .scenes import HeadSource, Scene, make_scene
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,17 @@ VALIDATION_SEED, EVALUATION_SEED = 2_000_000_000, 3_000_000_000
 #: From heads, a seed, a shape and the size of a cell to a scene. A function at the top of a module
 #: or a partial of one: it is sent to other processes.
 SceneMaker = Callable[[list[HeadSource], int, tuple[int, int, int], float], Scene]
+
+
+def partly_odd_scene(
+    odd: float, sources: list[HeadSource], seed: int, cells: tuple[int, int, int], size_mm: float
+) -> Scene:
+    """One of scenes of which the share ``odd`` is as scans seldom are, the rest as they are.
+
+    See make_scene; which it is goes by the seed, in turn.
+    """
+    is_odd = floor((seed + 1) * odd) - floor(seed * odd)
+    return make_scene(sources, seed, cells, size_mm, odd=float(is_odd))
 
 
 def scene_loader(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from SkinSegLib.core import OutputError, Progress, replacing
+from SkinSegLib.core import OutputError, Progress, SkinSegError, replacing
 from SkinSegLib.segmentation.bundle import Bundle, write_bundle
 
-from .card import LICENCE, model_card, recipe_of
+from .card import LICENCE, model_card, recipe_of, trained_on
 from .designs import DESIGNS
 from .labels import label_of
+from .loader import partly_odd_scene
 from .scenes import HeadSource, gather_sources, load_sources, save_sources
 from .train import TrainOptions, train
 
@@ -32,15 +34,27 @@ class TrainedModel:
 
 
 def train_model(
-    data: Path, options: TrainOptions, name: str, version: str, progress: Progress | None = None
+    data: Path,
+    options: TrainOptions,
+    name: str,
+    version: str,
+    progress: Progress | None = None,
+    *,
+    start: Bundle | None = None,
+    odd: float = 1.0,
 ) -> TrainedModel:
     """Train on the train scans in ``data`` and write a model to ``options.output``/model.
 
+    ``start``: a model of the same design to go on from; None to begin with random weights.
+    ``odd``: share of the made scenes that are as scans seldom are, see make_scene, 0..1.
     ``data``: the folder of $SKINSEG_DATA. Heads are read once and kept in the output folder, for
     resuming and for other designs. Progress stages: Heads, Train. Raises ScanReadError where the
-    scans are missing, OutputError where there is a model already, and what train() raises.
+    scans are missing, OutputError where there is a model already, SkinSegError where ``odd`` is no
+    share, and what train() raises.
     """
     progress = progress or Progress()
+    if not 0 <= odd <= 1:
+        raise SkinSegError("The share of odd scenes must be from 0 to 1.")
     folder = options.output
     if (folder / MODEL).exists():
         raise OutputError(
@@ -49,9 +63,14 @@ def train_model(
     folder.mkdir(parents=True, exist_ok=True)
     heads = _heads(data, folder / HEADS, False, progress.part(0.0, 0.1))
     held_out = _heads(data, folder / HELD_OUT, True, progress.part(0.1, 0.03))
-    weights = train(heads, held_out, options, progress.part(0.13, 0.87))
+    make = partial(partly_odd_scene, odd)
+    part = progress.part(0.13, 0.87)
+    weights = train(heads, held_out, options, part, start, make, {"odd": odd})
     curves = draw_curves(folder)
     design = DESIGNS[options.design]
+    how = "Trained by `skinseg train`."
+    if start is not None:
+        how = f"{trained_on(start.name, start.version, start.sha256)} by `skinseg train`."
     bundle = write_bundle(
         folder / MODEL,
         weights,
@@ -62,7 +81,7 @@ def train_model(
         cell_mm=design.cell_mm,
         card=model_card(
             name,
-            "Trained by `skinseg train`.",
+            how,
             "Not yet evaluated: run `skinseg evaluate --card` with this folder.",
             recipe_of(folder),
         ),

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ class TrainOptions:
             )
         if min(self.steps, self.scenes, self.validate_every, self.patience) < 1:
             raise SkinSegError("Steps, batch, validation interval and patience must be at least 1.")
+        if not 0 < self.learning_rate <= 1:
+            raise SkinSegError("The learning rate must be above 0, and at most 1.")
 
     @property
     def scenes(self) -> int:
@@ -85,11 +88,13 @@ def train(
     progress: Progress | None = None,
     start: Bundle | None = None,
     make: SceneMaker = make_scene,
+    about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a design and return the file of the best weights (a state dict).
 
     ``start``: a model of the same design to go on from; None to begin with random weights.
-    ``make``: makes the scenes that are trained on, and those that are validated on.
+    ``make``: makes the scenes that are trained on, and those that are validated on. ``about``: what
+    else the recipe says of them, and must be the same for a training to be resumed.
 
     ``options.output`` also holds ``log.csv`` (step, loss, validation Dice, learning rate,
     seconds) and ``recipe.json``. Progress stage: Train. The learning rate follows one cosine over
@@ -100,17 +105,18 @@ def train(
 
     progress = progress or Progress()
     design = DESIGNS[options.design]
+    fixed = {**_fixed(options, start), **(about or {})}
     options.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     network = _begun(design, start).to(device)
     optimiser = make_optimiser(network, options)
     if options.resume:
-        state = _restore(options, start, network, optimiser)
+        state = _restore(options.output, fixed, network, optimiser)
     else:
         state = _State()
         (options.output / _LOG).unlink(missing_ok=True)
-        _write_recipe(options, design, sources, start)
+        _write_recipe(options, design, sources, start, about or {})
     batches = scene_loader(sources, options, design, range(state.step, options.steps), make)
     held_out = validation_scenes(validation, design, options, make)
     started = time.monotonic() - state.seconds
@@ -123,7 +129,7 @@ def train(
         _log(options.output, state, float(np.mean(losses)), score, rate)
         losses.clear()
         _keep_best(options.output, network, state, score[0])
-        _keep(options, start, network, optimiser, state)
+        _keep(options.output, fixed, network, optimiser, state)
 
     with threads(_free_cores(options)), progress.stage("Train", 1.0):
         for batch in batches:
@@ -137,7 +143,7 @@ def train(
                 progress.update(done)
             except Cancelled:
                 if losses:
-                    _keep(options, start, network, optimiser, state)
+                    _keep(options.output, fixed, network, optimiser, state)
                 raise
             rate = _set_rate(optimiser, options, state.step, done)
             losses.append(_step(network, optimiser, [part.to(device) for part in batch]))
@@ -278,7 +284,11 @@ def _validate(
 
 
 def _write_recipe(
-    options: TrainOptions, design: Design, sources: list[HeadSource], start: Bundle | None
+    options: TrainOptions,
+    design: Design,
+    sources: list[HeadSource],
+    start: Bundle | None,
+    about: Mapping[str, Any],
 ) -> None:
     recipe = {
         "design": options.design,
@@ -292,6 +302,7 @@ def _write_recipe(
         "minutes": options.minutes,
         "learning_rate": options.learning_rate,
         "started_from": None if start is None else start.identity,
+        **about,
         "sources": [source.name for source in sources],
     }
     text = json.dumps(recipe, indent=2) + "\n"
@@ -320,20 +331,20 @@ def _save(data: Any, path: Path) -> None:
 
 
 def _keep(
-    options: TrainOptions,
-    start: Bundle | None,
+    folder: Path,
+    fixed: Mapping[str, Any],
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     state: _State,
 ) -> None:
     """Write the checkpoint that training goes on from after a stop or a crash."""
     kept = {
-        **_fixed(options, start),
+        **fixed,
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
         "state": asdict(state),
     }
-    _save(kept, options.output / _CHECKPOINT)
+    _save(kept, folder / _CHECKPOINT)
 
 
 def _fixed(options: TrainOptions, start: Bundle | None) -> dict[str, Any]:
@@ -347,29 +358,27 @@ def _fixed(options: TrainOptions, start: Bundle | None) -> dict[str, Any]:
 
 
 def _restore(
-    options: TrainOptions,
-    start: Bundle | None,
+    folder: Path,
+    fixed: Mapping[str, Any],
     network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
 ) -> _State:
     import pickle
 
-    path = options.output / _CHECKPOINT
+    path = folder / _CHECKPOINT
     if not path.is_file():
-        raise SkinSegError(
-            f"There is no {_CHECKPOINT} in {options.output}. Train without --resume."
-        )
+        raise SkinSegError(f"There is no {_CHECKPOINT} in {folder}. Train without --resume.")
     try:
         kept = load_plain(path)
     except (pickle.UnpicklingError, EOFError) as error:
         raise SkinSegError(
-            f"{_CHECKPOINT} in {options.output} holds no plain numbers and was not read. "
+            f"{_CHECKPOINT} in {folder} holds no plain numbers and was not read. "
             "Train without --resume, in another folder."
         ) from error
-    for name, value in _fixed(options, start).items():
-        if kept.get(name, "") != value:
+    for name, value in fixed.items():
+        if kept.get(name, value) != value:  # older ones do not have all of them
             raise SkinSegError(
-                f"The checkpoint in {options.output} was made with {name} {kept[name]}, not "
+                f"The checkpoint in {folder} was made with {name} {kept[name]}, not "
                 f"{value}. Use the same one, or another folder."
             )
     network.load_state_dict(kept["network"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+import torch
 from SkinSegLib.cli import main
 from SkinSegLib.segmentation.models import find_model
-from SkinSegLib.training import designs, session, train
+from SkinSegLib.training import designs, loader, session, train
 from SkinSegLib.training.scenes import HeadSource
 
 
@@ -82,3 +85,52 @@ def test_missing_scans_are_told_of(tmp_path, capsys, monkeypatch):
     assert "SKINSEG_DATA" in capsys.readouterr().err
     assert main(["train", "-o", str(tmp_path / "run"), "--design", "cleverest"]) == 1
     assert "residual-2.5mm" in capsys.readouterr().err
+
+
+def test_training_goes_on_from_a_model_on_other_scenes(tmp_path, capsys, monkeypatch):
+    assert run(tmp_path / "first") == 0
+    first = find_model(str(tmp_path / "first" / "model"))
+    seen = []
+    genuine = loader.make_scene
+
+    def watched(sources, seed, cells, size_mm, odd):
+        seen.append((seed, odd))
+        return genuine(sources, seed, cells, size_mm, odd)
+
+    monkeypatch.setattr(loader, "make_scene", watched)
+    more = ("--from", str(first.folder), "--odd", "0.5", "--rate", "1e-9")
+    assert run(tmp_path / "more", *more) == 0
+    second = find_model(str(tmp_path / "more" / "model"))
+    old, new = (bundle.load_network().state_dict() for bundle in (first, second))
+    for name, values in old.items():
+        torch.testing.assert_close(new[name], values, atol=1e-6, rtol=0)
+    trained = [(seed, odd) for seed, odd in seen if seed < 8]
+    assert trained == [(seed, float(seed % 2)) for seed in range(8)]
+    recipe = json.loads((tmp_path / "more" / "recipe.json").read_text(encoding="utf-8"))
+    assert (recipe["odd"], recipe["learning_rate"]) == (0.5, 1e-9)
+    assert recipe["started_from"]["sha256"] == first.sha256
+    card = (second.folder / "docs" / "README.md").read_text(encoding="utf-8")
+    assert first.sha256[:16] in card
+    capsys.readouterr()
+    (second.folder / "models" / "model.pt").rename(tmp_path / "away.pt")
+    second.folder.rename(tmp_path / "elsewhere")
+    assert run(tmp_path / "more", "--resume", *more[:2], "--odd", "0.25") == 1
+    assert "odd 0.5, not 0.25" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("odd", "all_of"), [(0.0, "0000000000"), (1.0, "1111111111"), (0.3, None)])
+def test_the_share_of_odd_scenes(odd, all_of, monkeypatch):
+    monkeypatch.setattr(loader, "make_scene", lambda *_, odd: f"{odd:.0f}")
+    of_seeds = "".join(loader.partly_odd_scene(odd, [], seed, (8, 8, 8), 3.0) for seed in range(10))
+    assert of_seeds == (all_of or "0001001001")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(("--odd", "1.5"), "share"), (("--rate", "0"), "learning rate"), (("--rate", "nan"), "rate"),
+     (("--from", "nowhere"), "nowhere"), (("--cases", "set", "--odd", "0.5"), "--odd is fixed")],
+)  # fmt: skip
+def test_what_makes_no_sense_is_told_of(tmp_path, capsys, given, said):
+    assert run(tmp_path / "run", *given) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
