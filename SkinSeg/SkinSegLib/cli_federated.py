@@ -92,7 +92,7 @@ def _plan_arguments() -> argparse.ArgumentParser:
         help="for the other sites, once so many have sent theirs; default: 60",
     )
     common.add_argument(
-        "--share", type=float, default=0.5, help="of scenes with own cases, 0 to 1; default: 0.5"
+        "--share", type=float, default=0.6, help="of scenes with own cases, 0 to 1; default: 0.6"
     )
     common.add_argument("--seed", type=int, default=0)
     common.add_argument("--debug", action="store_true", help="on errors show Python's traceback")
