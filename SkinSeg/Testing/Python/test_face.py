@@ -44,8 +44,12 @@ class Scene:
         fill(self.grey, AIR, -900.0)
 
     def tip(self, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float, float]:
-        monkeypatch.setattr(face, "_beyond_ball", lambda _: self.far)
+        monkeypatch.setattr(face, "_beyond_ball", self.from_core)
         return _tip_of_nose(grid_of(self.head, self.grey, measured=self.measured), LEVEL)
+
+    def from_core(self, grid: AxisGrid) -> np.ndarray:
+        np.testing.assert_array_equal(grid.head, self.head)
+        return self.far
 
 
 def fill(array: np.ndarray, box: Any, value: float) -> None:
@@ -126,6 +130,13 @@ def test_a_nose_that_breaks_a_rule_leaves_it_to_the_next(
     scene = Scene()
     rule(scene, *refused)
     assert scene.tip(monkeypatch) == ras(*OTHER_TIP)
+
+
+def test_what_stands_out_by_less_than_7_mm_is_no_nose(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene()
+    stands_out(scene, 6.9, 6.8)
+    with pytest.raises(PrivacyError):
+        scene.tip(monkeypatch)
 
 
 def test_below_the_first_slice_the_first_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +230,7 @@ def face_in(
     return find_face(grid_of(head, low=(-90.0, -90.0, -120.0)), LEVEL)
 
 
-@pytest.mark.parametrize("k", [131, 140, 166])
+@pytest.mark.parametrize("k", [130, 140, 165])
 @pytest.mark.parametrize(
     ("width", "scale"), [(59, 0.6), (61, 0.61), (100, 1), (114, 1.14), (117, 1.15)]
 )
@@ -228,12 +239,13 @@ def test_scale_is_the_width_above_the_ears(
 ) -> None:
     """From 45 to 100 mm above the tip; over all rows of a slice, without gaps."""
     head = tall_head()
-    head[130, 20, :119] = head[167, 20, :119] = True
+    head[129, 20, :119] = head[166, 20, :119] = True
     head[k], head[k, 20, : width - 9], head[k, 30, 111:] = False, True, True
-    found = face_in(monkeypatch, head)
-    assert found.tip == TIP_AT
+    tip = (0.0, 40.0, 29.0)  # slice 130 is 46 mm above it, slice 166 just 100
+    found = face_in(monkeypatch, head, tip)
+    assert found.tip == tip
     assert found.scale == pytest.approx(scale)
-    assert (found.top, found.bottom) == pytest.approx((30 + 62 * scale, 30 - 105 * scale))
+    assert (found.top, found.bottom) == pytest.approx((29 + 62 * scale, 29 - 105 * scale))
     assert (found.side, found.back) == pytest.approx((64 * scale, 40 - 80 * scale))
 
 
@@ -306,7 +318,7 @@ def test_without_lips_the_face_ends_as_an_average_one(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("x", "i", "counts"), [
-    (0.5, 55, True), (0.5, 54, False), (-0.5, 65, True), (-0.5, 66, False)
+    (5.0, 58, True), (5.0, 57, False), (-5.0, 62, True), (-5.0, 63, False)
 ])  # fmt: skip
 def test_the_profile_is_8_mm_to_either_side(
     monkeypatch: pytest.MonkeyPatch, x: float, i: int, counts: bool
