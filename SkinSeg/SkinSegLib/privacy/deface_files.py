@@ -316,7 +316,8 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
     """Put the face back: ``source`` as :func:`deface_scan` wrote it, ``side`` what it kept.
 
     The voxels become what they were, bit for bit; headers stay those of ``source``, with new UIDs.
-    Returns the number of files written, all or none. Raises PrivacyError, OutputError, Cancelled.
+    Returns the number of files written, all or none. Raises PrivacyError, ScanReadError, OutputError,
+    Cancelled.
     """
     kept = SideFile.load(side, passphrase)
     suffix = image_suffix(source)
@@ -325,9 +326,10 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
         if "" not in kept.pieces:
             raise _other_scan()
         with progress.stage("Restore", 1.0), replacing_together() as files:
+            volume = read(source)  # first: it tells in words why a file cannot be read
             image, array = _image(source, suffix)
             old = kept.put_back("", array)
-            _save_image(image, old, target, suffix, files, read(source), bare=False)
+            _save_image(image, old, target, suffix, files, volume, bare=False)
             progress.finish()
         return 1
     paths = sorted(source.glob("*.dcm"))
