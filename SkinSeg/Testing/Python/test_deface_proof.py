@@ -72,7 +72,7 @@ def test_the_skin_is_where_grey_values_cross_the_level() -> None:
     """To a part of a voxel, straight between the last voxel of the head and the next."""
     rng = np.random.default_rng(3)
     head = np.arange(8)[None, :, None] < rng.integers(0, 7, (30, 1, 20))
-    grid = grid_of(head, rng.choice([-1000.0, -480.5, -480.0, -479.5, -100.0, 300.0], head.shape))
+    grid = grid_of(head, rng.choice([-1000.0, -481.0, -480.5, -479.5, -100.0, 300.0], head.shape))
     found = _skin(grid, LEVEL)
     for k, i in np.ndindex(30, 20):
         there = np.flatnonzero(head[k, :, i])
@@ -168,7 +168,7 @@ def test_the_figures_of_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     within = np.zeros((60, 64), bool)
     within[18:50, 1:30] = within[20, 44] = True
     cut = cut_of(np.zeros((60, 64)), within=within)
-    far = np.concatenate([np.linspace(0, 4, 101), [0.12345, 1.99, 1.999, 30.0]])
+    far = np.concatenate([np.linspace(0.0013, 4.4, 101), [0.12345, 1.99, 1.999, 30.0]])
     seen: list[tuple[np.ndarray, SkinMesh]] = []
 
     def given(points: np.ndarray, mesh: SkinMesh) -> np.ndarray:
