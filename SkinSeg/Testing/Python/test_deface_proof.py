@@ -168,7 +168,7 @@ def test_the_figures_of_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     within = np.zeros((60, 64), bool)
     within[18:50, 1:30] = within[20, 44] = True
     cut = cut_of(np.zeros((60, 64)), within=within)
-    far = np.concatenate([np.linspace(0.0013, 4.4, 101), [0.12345, 1.99, 1.999, 30.0]])
+    far = np.concatenate([np.linspace(0.0013, 4.4, 101), [0.12345, 1.999, 2.0, 30.0]])
     seen: list[tuple[np.ndarray, SkinMesh]] = []
 
     def given(points: np.ndarray, mesh: SkinMesh) -> np.ndarray:
