@@ -321,8 +321,8 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
     """Put the face back: ``source`` as :func:`deface_scan` wrote it, ``side`` what it kept.
 
     The voxels become what they were, bit for bit; headers stay those of ``source``, with new UIDs.
-    Returns the number of files written, all or none. Raises PrivacyError, ScanReadError, OutputError,
-    Cancelled.
+    Returns the number of files written, all or none. Raises PrivacyError, ScanReadError,
+    OutputError, Cancelled.
     """
     kept = SideFile.load(side, passphrase)
     suffix = image_suffix(source)
