@@ -24,7 +24,7 @@ from ..core import (
 from ..scan import read
 from ..scan.archive import unpacked
 from ..scan.dicom_folder import found_below, read_found
-from ..scan.dicom_header import Frame, read_dataset
+from ..scan.dicom_header import Frame, is_dicom, read_dataset
 from ..scan.headers import check_nifti, not_finite
 from ..scan.images import SUFFIXES, image_suffix
 from .deface import Defaced, DefaceOptions, FaceCut, deface
@@ -96,6 +96,12 @@ def _computed(volume: CTVolume, job: DefaceJob, mask_of: MaskOf, progress: Progr
 
 
 def _check_target(job: DefaceJob, suffix: str | None) -> None:
+    if job.side is not None:
+        scans = (job.source.resolve(), job.target.resolve())
+        if job.side.resolve() in scans or (job.side.is_file() and is_dicom(job.side)):
+            raise PrivacyError(
+                "The removed face would take the place of a scan. Choose another name for its file."
+            )
     if suffix is not None:
         if image_suffix(job.target) != suffix or suffix in (".nhdr", ".mhd"):
             raise PrivacyError(
