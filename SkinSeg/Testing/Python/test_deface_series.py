@@ -40,8 +40,8 @@ def fake(**values: Any) -> Any:
 
 
 def hounsfield(seed: int = 1) -> np.ndarray:
-    """Even numbers, so that a slope of two stores them, without bone."""
-    return 2 * np.random.default_rng(seed).integers(-500, 100, GRID.shape).astype(np.int16)
+    """Even numbers, so that a slope of two stores them; a part of them is bone."""
+    return 2 * np.random.default_rng(seed).integers(-500, 400, GRID.shape).astype(np.int16)
 
 
 def wavy_cut(blur: bool) -> FaceCut:
@@ -262,6 +262,15 @@ def test_a_series_that_is_de_identified_too(tmp_path: Path, cut: FaceCut) -> Non
     restore(tmp_path / "out", tmp_path / "side", PASSPHRASE, tmp_path / "back", Progress())
     back = by_place(tmp_path / "back")
     np.testing.assert_array_equal(np.stack([f.pixel_array for f in back]), blacked)
+
+
+def test_what_makers_keep_in_a_header_may_show_the_face_and_goes(
+    tmp_path: Path, cut: FaceCut
+) -> None:
+    with_private(tmp_path / "in")
+    run(job_of(tmp_path, side=None))
+    assert not any(tag.group % 2 for data in by_place(tmp_path / "out") for tag in data.keys())  # noqa: SIM118
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
 
 
 @pytest.mark.parametrize("step", ["check", "clean"])

@@ -1,4 +1,4 @@
-"""Volumes without their face as files, and back; folders and names that are taken or refused."""
+"""Volumes without their face as files, and back, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -118,8 +118,11 @@ def test_a_volume_and_back(tmp_path: Path, given: list[Any], kind: str, ending: 
         new = np.array([min(max(round(v), limits.min), limits.max) for v in new.tolist()])
     np.testing.assert_array_equal(after[done.region], new.astype(kind))
     np.testing.assert_allclose(read(target).ijk_to_ras, read(source).ijk_to_ras, atol=1e-4)
-    back = tmp_path / f"back{ending}"
-    assert restore(target, tmp_path / "side", PASSPHRASE, back, Progress()) == 1
+    back, told = tmp_path / f"back{ending}", list[tuple[str, float]]()
+    progress = Progress(lambda *what: told.append(what))
+    assert restore(target, tmp_path / "side", PASSPHRASE, back, progress) == 1
+    assert told == [("Restore", 0.0), ("Restore", 1.0)]
+    assert progress.finished
     again = sitk.GetArrayFromImage(sitk.ReadImage(str(back)))
     assert again.tobytes() == before.tobytes()
     assert again.dtype == before.dtype
