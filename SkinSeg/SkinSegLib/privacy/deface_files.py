@@ -360,7 +360,7 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
                 dataset = read_dataset(path)
                 left = _alone(frames_of(dataset))
             old = kept.put_back(str(dataset.SOPInstanceUID), left)
-            set_frames(dataset, old if old.ndim == 3 else old[None])
+            set_frames(dataset, old)
             _undone(dataset, names.uid)
             with files.add(target / f"{dataset.SOPInstanceUID}.dcm") as temporary:
                 temporary.write_bytes(as_file(dataset))

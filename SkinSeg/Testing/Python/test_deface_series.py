@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,15 @@ import pydicom
 import pytest
 from deface_makers import cut_of, mask_of
 from scan_makers import GRIDS, set_pixels, write_dicom, write_enhanced
-from SkinSegLib.core import LPS_RAS, CTVolume, OutputError, PrivacyError, Progress, SkinMask
+from SkinSegLib.core import (
+    LPS_RAS,
+    CTVolume,
+    OutputError,
+    PrivacyError,
+    Progress,
+    ScanReadError,
+    SkinMask,
+)
 from SkinSegLib.privacy import deface_files, vault
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, FaceCut
 from SkinSegLib.privacy.deface_files import (
@@ -139,6 +148,8 @@ def test_each_slice_loses_what_is_before_the_sheet(tmp_path: Path, cut: FaceCut)
     stages = {name: [f for n, f in told if n == name] for name, _ in told}
     writing = [0.7 + 0.3 * n / len(before) for n in range(len(before))]
     assert stages["Write"] == pytest.approx([0.7, *writing, 1.0])
+    reading = [0.0, *np.linspace(0.075, 0.13125, 6), 0.15, 0.15]
+    assert stages["Read"] == pytest.approx(reading)
     ends = {name: (share[0], share[-1]) for name, share in stages.items() if name != "Write"}
     assert ends == {"Read": (0.0, 0.15), "Segment": (0.15, 0.55), "Face": (0.55, 0.7)}
     assert progress.finished
@@ -157,6 +168,29 @@ def test_each_slice_loses_what_is_before_the_sheet(tmp_path: Path, cut: FaceCut)
     assert len(set.union(*uids)) == 3 * count
     assert len({f.SeriesInstanceUID for f in back}) == 1
     assert {f.RecognizableVisualFeatures for f in back} == {"YES"}
+
+
+def test_the_series_that_was_asked_for(tmp_path: Path, cut: FaceCut) -> None:
+    """By its number, of two in a folder."""
+    write_dicom(tmp_path / "in" / "a", GRID, hounsfield(1))
+    write_dicom(tmp_path / "in" / "b", GRID, hounsfield(2), SeriesInstanceUID="1.2.3.5",
+                SeriesNumber=5)  # fmt: skip
+    for series, seed in (("4", 1), ("5", 2)):
+        folder = tmp_path / series
+        run(replace(job_of(tmp_path, series=series, side=None), target=folder))
+        after, _ = expected(cut, hounsfield(seed), 1)
+        np.testing.assert_array_equal(np.stack([f.pixel_array for f in by_place(folder)]), after)
+
+
+def test_of_an_archive_its_own_name_is_told(tmp_path: Path) -> None:
+    """And not the folder that it was unpacked to."""
+    (path,) = write_dicom(tmp_path / "other", GRID, hounsfield()[:1], Modality="US")
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        archive.write(path, "a.dcm")
+    job = replace(job_of(tmp_path), source=tmp_path / "scan.zip")
+    with pytest.raises(ScanReadError, match=r"scan\.zip"):
+        run(job)
+    assert not (tmp_path / "out").exists()
 
 
 def test_each_frame_of_a_multi_frame_file(tmp_path: Path, cut: FaceCut) -> None:

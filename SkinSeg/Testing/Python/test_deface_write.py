@@ -160,11 +160,23 @@ def test_how_far_it_is(tmp_path: Path) -> None:
     progress = Progress(lambda *what: told.append(what))
     run(job_of(source, tmp_path / "b.nrrd"), progress)
     stages = {name: [f for n, f in told if n == name] for name, _ in told}
+    assert stages["Read"] == pytest.approx([0.0, 0.015, 0.105, 0.15, 0.15])
     ends = {name: (share[0], share[-1]) for name, share in stages.items()}
     assert ends == {
         "Read": (0.0, 0.15), "Segment": (0.15, 0.55), "Face": (0.55, 0.7), "Write": (0.7, 1.0),
     }  # fmt: skip
     assert progress.finished
+
+
+@pytest.mark.usefixtures("given")
+def test_a_volume_is_written_as_one(tmp_path: Path) -> None:
+    """Over a file that was there, but in no other format."""
+    source = write(tmp_path / "a.nrrd", voxels_of("int16"))
+    with pytest.raises(PrivacyError, match="one file that ends the same"):
+        run(job_of(source, tmp_path / "b.nii"))
+    (tmp_path / "b.nrrd").write_bytes(b"an earlier one")
+    run(job_of(source, tmp_path / "b.nrrd"))
+    assert read(tmp_path / "b.nrrd").voxels.shape == GRIDS["axial"].shape
 
 
 @pytest.mark.usefixtures("given")
