@@ -218,7 +218,8 @@ def sheet_of(grid: AxisGrid, face: Face, depth: float) -> tuple[np.ndarray, np.n
     places = np.argwhere(within)
     for k, i in np.ndindex(*front.shape):
         near = places[((places - (k, i)) ** 2).sum(axis=1) <= 11**2]
-        lowest[k, i] = min((front[tuple(p)] for p in near), default=face.back)
+        if len(near):
+            lowest[k, i] = front[near[:, 0], near[:, 1]].min()
     sheet = blurred(lowest, 8 / STEP) - depth
     for k, i in np.ndindex(*front.shape):
         beside = bone[max(k - 1, 0) : k + 2, max(i - 1, 0) : i + 2].max()
