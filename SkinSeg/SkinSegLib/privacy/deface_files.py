@@ -24,7 +24,7 @@ from ..core import (
 from ..scan import read
 from ..scan.archive import unpacked
 from ..scan.dicom_folder import found_below, read_found
-from ..scan.dicom_header import Frame, read_dataset
+from ..scan.dicom_header import Frame, is_dicom, read_dataset
 from ..scan.headers import check_nifti, not_finite
 from ..scan.images import SUFFIXES, image_suffix
 from .deface import Defaced, DefaceOptions, FaceCut, deface
@@ -96,6 +96,12 @@ def _computed(volume: CTVolume, job: DefaceJob, mask_of: MaskOf, progress: Progr
 
 
 def _check_target(job: DefaceJob, suffix: str | None) -> None:
+    if job.side is not None:
+        scans = (job.source.resolve(), job.target.resolve())
+        if job.side.resolve() in scans or (job.side.is_file() and is_dicom(job.side)):
+            raise PrivacyError(
+                "The removed face would take the place of a scan. Choose another name for its file."
+            )
     if suffix is not None:
         if image_suffix(job.target) != suffix or suffix in (".nhdr", ".mhd"):
             raise PrivacyError(
@@ -230,13 +236,12 @@ def _derived(dataset: Any, new: Callable[[str], str], *, bare: bool = True) -> N
     """
     dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
     dataset.SeriesInstanceUID = new(f"series {dataset.get('SeriesInstanceUID', '')}")
-    kinds = list(dataset.get("ImageType") or ["ORIGINAL", "PRIMARY"])
-    dataset.ImageType = ["DERIVED", *kinds[1:]]
+    dataset.ImageType = _kinds_derived(dataset.get("ImageType"))
     groups = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
     for group in (item for name in groups for item in dataset.get(name) or ()):
         for sequence in group:  # CT Image Frame Type Sequence and its like (PS3.3, C.8.15.3.1)
             for item in sequence.value if "FrameTypeSequence" in sequence.keyword else ():
-                item.FrameType = ["DERIVED", *list(item.get("FrameType") or ["", "PRIMARY"])[1:]]
+                item.FrameType = _kinds_derived(item.get("FrameType"))
     dataset.RecognizableVisualFeatures = "NO"
     dataset.DerivationDescription = "Face removed"
     for name in _OF_THE_OLD_PIXELS:
@@ -248,6 +253,12 @@ def _derived(dataset: Any, new: Callable[[str], str], *, bare: bool = True) -> N
         group = int(tag) >> 16
         if group % 2 or 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E:
             del dataset[tag]
+
+
+def _kinds_derived(kinds: Any) -> list[str]:
+    """Image Type or Frame Type of a derived image; pydicom gives a single value as text."""
+    rest = [] if kinds is None or isinstance(kinds, str) else list(kinds)[1:]
+    return ["DERIVED", *(rest or ["PRIMARY"])]
 
 
 def _write_volume(
@@ -316,7 +327,8 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
     """Put the face back: ``source`` as :func:`deface_scan` wrote it, ``side`` what it kept.
 
     The voxels become what they were, bit for bit; headers stay those of ``source``, with new UIDs.
-    Returns the number of files written, all or none. Raises PrivacyError, OutputError, Cancelled.
+    Returns the number of files written, all or none. Raises PrivacyError, ScanReadError,
+    OutputError, Cancelled.
     """
     kept = SideFile.load(side, passphrase)
     suffix = image_suffix(source)
@@ -325,28 +337,46 @@ def restore(source: Path, side: Path, passphrase: str, target: Path, progress: P
         if "" not in kept.pieces:
             raise _other_scan()
         with progress.stage("Restore", 1.0), replacing_together() as files:
+            volume = read(source)  # first: it tells in words why a file cannot be read
             image, array = _image(source, suffix)
             old = kept.put_back("", array)
-            _save_image(image, old, target, suffix, files, read(source), bare=False)
+            _save_image(image, old, target, suffix, files, volume, bare=False)
             progress.finish()
         return 1
-    paths = sorted(source.glob("*.dcm"))
-    headers = [read_dataset(path, stop_before_pixels=True) for path in paths]
-    found = {str(header.get("SOPInstanceUID", "")) for header in headers}
+    if not source.is_dir():
+        raise PrivacyError(f"There is no folder {source}. Check its name.")
+    paths, found = sorted(source.glob("*.dcm")), set()
+    for path in paths:
+        with _damage_told(path):
+            header = read_dataset(path, stop_before_pixels=True)
+            found.add(str(header.get("SOPInstanceUID", "")))
     if not paths or kept.pieces.keys() != found:
         raise _other_scan()
     with progress.stage("Restore", 1.0), _made(target), replacing_together() as files:
         names = random_pseudonyms()
         for number, path in enumerate(paths):
             progress.update(number / len(paths))
-            dataset = read_dataset(path)
-            old = kept.put_back(str(dataset.SOPInstanceUID), _alone(frames_of(dataset)))
-            set_frames(dataset, old if old.ndim == 3 else old[None])
+            with _damage_told(path):
+                dataset = read_dataset(path)
+                left = _alone(frames_of(dataset))
+            old = kept.put_back(str(dataset.SOPInstanceUID), left)
+            set_frames(dataset, old)
             _undone(dataset, names.uid)
             with files.add(target / f"{dataset.SOPInstanceUID}.dcm") as temporary:
                 temporary.write_bytes(as_file(dataset))
         progress.finish()
     return len(paths)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Whatever reading a file raises, told in words."""
+    try:
+        yield
+    except Exception as error:  # decoders raise whatever they like
+        raise PrivacyError(
+            f"{path.name} is damaged. Give the defaced scan as it was written."
+        ) from error
 
 
 def _undone(dataset: Any, new: Callable[[str], str]) -> None:
