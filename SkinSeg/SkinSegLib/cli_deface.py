@@ -172,7 +172,7 @@ def _preview(done: Defaced, path: Path) -> None:
 
 
 def _restore(chosen: argparse.Namespace) -> None:
-    from .privacy.deface_files import restore
+    from .privacy.restore import restore
     from .privacy.vault import read_passphrase
     from .terminal import watched
 

@@ -68,7 +68,7 @@ def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[De
     new series and instance UIDs. Raises PrivacyError, ScanReadError, OutputError, Cancelled.
     """
     suffix = image_suffix(job.source)
-    _check_target(job, suffix)
+    check_target(job, suffix)
     if suffix is not None:
         with progress.part(0.0, _READ).stage("Read", 1.0) as part:
             volume = read(job.source, None, part)
@@ -83,7 +83,7 @@ def deface_scan(job: DefaceJob, mask_of: MaskOf, progress: Progress) -> tuple[De
             volume = read_found(frames, found, part)
         done = _computed(volume, job, mask_of, progress)
         part = progress.part(1 - _WRITE, _WRITE)
-        with part.stage("Write", 1.0), _made(job.target), replacing_together() as files:
+        with part.stage("Write", 1.0), made_folder(job.target), replacing_together() as files:
             count = _write_series(job, frames, done.cut, files, part)
             progress.finish()
     return done, count
@@ -95,7 +95,8 @@ def _computed(volume: CTVolume, job: DefaceJob, mask_of: MaskOf, progress: Progr
         return deface(volume, mask, job.options)
 
 
-def _check_target(job: DefaceJob, suffix: str | None) -> None:
+def check_target(job: DefaceJob, suffix: str | None) -> None:
+    """Raise PrivacyError for files that must not be written; ``suffix``: None for a series."""
     if job.side is not None:
         scans = (job.source.resolve(), job.target.resolve())
         if job.side.resolve() in scans or (job.side.is_file() and is_dicom(job.side)):
@@ -165,7 +166,7 @@ def _write_series(
         _derived(dataset, names.uid, bare=job.objects is None)
         content = _as_content(job, dataset)
         instance = str(dataset.SOPInstanceUID)
-        side.add(instance, _alone(before), _alone(after), _alone(region))
+        side.add(instance, alone(before), alone(after), alone(region))
         with files.add(job.target / f"{instance}.dcm") as temporary:
             temporary.write_bytes(content)
             if not np.array_equal(frames_of(read_dataset(temporary)), after):
@@ -174,7 +175,7 @@ def _write_series(
     return len(held)
 
 
-def _alone(frames: NDArray[Any]) -> NDArray[Any]:
+def alone(frames: NDArray[Any]) -> NDArray[Any]:
     """A single slice without the axis of frames, as side files have always had it."""
     return frames[0] if len(frames) == 1 else frames
 
@@ -264,7 +265,7 @@ def _kinds_derived(kinds: Any) -> list[str]:
 def _write_volume(
     job: DefaceJob, suffix: str, volume: CTVolume, done: Defaced, files: Replacements
 ) -> None:
-    image, before = _image(job.source, suffix)
+    image, before = read_image(job.source, suffix)
     if before.shape != volume.voxels.shape:
         raise PrivacyError("The file holds more than one volume. Export the scan alone.")
     after = before.copy()
@@ -275,11 +276,12 @@ def _write_volume(
     after[done.region] = new
     side = SideFile()
     side.add("", before, after, done.region)
-    _save_image(image, after, job.target, suffix, files, volume, bare=job.objects is not None)
+    save_image(image, after, job.target, suffix, files, volume, bare=job.objects is not None)
     _keep_side(job, side, files)
 
 
-def _image(path: Path, suffix: str) -> tuple[Any, NDArray[Any]]:
+def read_image(path: Path, suffix: str) -> tuple[Any, NDArray[Any]]:
+    """A volume as SimpleITK image, and its stored values (k, j, i). ITK's errors come through."""
     import SimpleITK as sitk
 
     image = sitk.ReadImage(str(path), imageIO=SUFFIXES[suffix])
@@ -290,7 +292,7 @@ def _image(path: Path, suffix: str) -> tuple[Any, NDArray[Any]]:
     return image, array
 
 
-def _save_image(
+def save_image(
     image: Any,
     array: NDArray[Any],
     target: Path,
@@ -313,7 +315,7 @@ def _save_image(
         if bare:
             temporary.write_bytes(clean_volume(temporary, suffix)[0])
         same_place = np.allclose(read(temporary).ijk_to_ras, volume.ijk_to_ras, atol=1e-3)
-        if not same_place or digest(_image(temporary, suffix)[1]) != digest(array):
+        if not same_place or digest(read_image(temporary, suffix)[1]) != digest(array):
             raise OutputError(f"{target.name} did not read back as written. Choose .nrrd for it.")
 
 
@@ -321,76 +323,6 @@ def _keep_side(job: DefaceJob, side: SideFile, files: Replacements) -> None:
     if job.side is not None:
         with files.add(job.side, private=True) as temporary:
             side.save(temporary, job.passphrase)
-
-
-def restore(source: Path, side: Path, passphrase: str, target: Path, progress: Progress) -> int:
-    """Put the face back: ``source`` as :func:`deface_scan` wrote it, ``side`` what it kept.
-
-    The voxels become what they were, bit for bit; headers stay those of ``source``, with new UIDs.
-    Returns the number of files written, all or none. Raises PrivacyError, ScanReadError,
-    OutputError, Cancelled.
-    """
-    kept = SideFile.load(side, passphrase)
-    suffix = image_suffix(source)
-    _check_target(DefaceJob(source, target, DefaceOptions()), suffix)
-    if suffix is not None:
-        if "" not in kept.pieces:
-            raise _other_scan()
-        with progress.stage("Restore", 1.0), replacing_together() as files:
-            volume = read(source)  # first: it tells in words why a file cannot be read
-            image, array = _image(source, suffix)
-            old = kept.put_back("", array)
-            _save_image(image, old, target, suffix, files, volume, bare=False)
-            progress.finish()
-        return 1
-    if not source.is_dir():
-        raise PrivacyError(f"There is no folder {source}. Check its name.")
-    paths, found = sorted(source.glob("*.dcm")), set()
-    for path in paths:
-        with _damage_told(path):
-            header = read_dataset(path, stop_before_pixels=True)
-            found.add(str(header.get("SOPInstanceUID", "")))
-    if not paths or kept.pieces.keys() != found:
-        raise _other_scan()
-    with progress.stage("Restore", 1.0), _made(target), replacing_together() as files:
-        names = random_pseudonyms()
-        for number, path in enumerate(paths):
-            progress.update(number / len(paths))
-            with _damage_told(path):
-                dataset = read_dataset(path)
-                left = _alone(frames_of(dataset))
-            old = kept.put_back(str(dataset.SOPInstanceUID), left)
-            set_frames(dataset, old)
-            _undone(dataset, names.uid)
-            with files.add(target / f"{dataset.SOPInstanceUID}.dcm") as temporary:
-                temporary.write_bytes(as_file(dataset))
-        progress.finish()
-    return len(paths)
-
-
-@contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """Whatever reading a file raises, told in words."""
-    try:
-        yield
-    except Exception as error:  # decoders raise whatever they like
-        raise PrivacyError(
-            f"{path.name} is damaged. Give the defaced scan as it was written."
-        ) from error
-
-
-def _undone(dataset: Any, new: Callable[[str], str]) -> None:
-    """The header no longer says that the face is gone."""
-    dataset.SOPInstanceUID = new(f"instance {dataset.SOPInstanceUID}")
-    dataset.SeriesInstanceUID = new(f"series {dataset.SeriesInstanceUID}")
-    dataset.RecognizableVisualFeatures = "YES"
-    dataset.DerivationDescription = "Removed face put back"
-    if "DeidentificationMethodCodeSequence" in dataset:
-        from pydicom.sr.codedict import codes
-
-        code = getattr(codes.cid7050, VISUAL).value
-        items = dataset.DeidentificationMethodCodeSequence
-        dataset.DeidentificationMethodCodeSequence = [i for i in items if i.CodeValue != code]
 
 
 def render_defaced(done: Defaced, path: Path) -> None:
@@ -401,12 +333,8 @@ def render_defaced(done: Defaced, path: Path) -> None:
     render_views(mesh, path, label="defaced")
 
 
-def _other_scan() -> PrivacyError:
-    return PrivacyError("The removed face belongs to another scan. Give the one it came from.")
-
-
 @contextmanager
-def _made(folder: Path) -> Iterator[None]:
+def made_folder(folder: Path) -> Iterator[None]:
     """The folder is there in the block, and gone again if the block fails and had to make it."""
     there = folder.is_dir()
     try:

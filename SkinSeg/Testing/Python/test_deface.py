@@ -16,9 +16,10 @@ from SkinSegLib.core import LPS_RAS, Cancelled, CTVolume, PrivacyError, Progress
 from SkinSegLib.privacy import DeidentifyOptions, Pseudonyms, vault
 from SkinSegLib.privacy.audit import FACE, AuditOptions, audit
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, deface
-from SkinSegLib.privacy.deface_files import VISUAL, DefaceJob, deface_scan, restore
+from SkinSegLib.privacy.deface_files import VISUAL, DefaceJob, deface_scan
 from SkinSegLib.privacy.face import find_face, on_axes
 from SkinSegLib.privacy.objects import ObjectDeidentifier
+from SkinSegLib.privacy.restore import restore
 from SkinSegLib.scan import read
 from SkinSegLib.training.phantom import Phantom, make_phantom
 from test_privacy_frames import plant

@@ -17,9 +17,9 @@ from SkinSegLib.privacy.deface_files import (
     _derived,
     _require_whole,
     _stored,
-    _undone,
     frame_matrix,
 )
+from SkinSegLib.privacy.restore import _undone
 
 
 def fake(**values: Any) -> Any:

@@ -24,12 +24,9 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.privacy import deface_files, vault
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions, FaceCut
-from SkinSegLib.privacy.deface_files import (
-    DefaceJob,
-    deface_scan,
-    restore,
-)
+from SkinSegLib.privacy.deface_files import DefaceJob, deface_scan
 from SkinSegLib.privacy.objects import Refused, as_file
+from SkinSegLib.privacy.restore import restore
 from SkinSegLib.privacy.side_file import SideFile
 from SkinSegLib.scan import read
 from test_privacy_frames import plant

@@ -32,10 +32,10 @@ def test_a_volume_becomes_a_file_of_its_own_kind(tmp_path: Path, ending: str, ot
     """And no header with its voxels elsewhere."""
     job = job_of(tmp_path / f"a{ending}", tmp_path / f"b{other}")
     if ending == other and ending in ENDINGS:
-        deface_files._check_target(job, ending)
+        deface_files.check_target(job, ending)
     else:
         with pytest.raises(PrivacyError, match=SAME.format(ending) + ".*or convert the scan"):
-            deface_files._check_target(job, ending)
+            deface_files.check_target(job, ending)
 
 
 def test_a_scan_is_not_written_over_itself(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_scan_is_not_written_over_itself(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     for name in ("a.nrrd", "b.nrrd", "sub/../a.nrrd"):
         with pytest.raises(PrivacyError, match=r"^The output is the scan itself\. Choose another"):
-            deface_files._check_target(job_of(tmp_path / "a.nrrd", tmp_path / name), ".nrrd")
+            deface_files.check_target(job_of(tmp_path / "a.nrrd", tmp_path / name), ".nrrd")
 
 
 def test_a_series_goes_into_an_empty_folder(tmp_path: Path) -> None:
@@ -52,11 +52,11 @@ def test_a_series_goes_into_an_empty_folder(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "file").touch()
     for name in ("empty", "new", "new/sub"):
-        deface_files._check_target(job_of(tmp_path, tmp_path / name), None)
+        deface_files.check_target(job_of(tmp_path, tmp_path / name), None)
     for name in ("full", "file"):
         with pytest.raises(PrivacyError, match=rf"^\S+{name} is there and not an empty folder\. "
                            "Choose a new folder for the series"):  # fmt: skip
-            deface_files._check_target(job_of(tmp_path, tmp_path / name), None)
+            deface_files.check_target(job_of(tmp_path, tmp_path / name), None)
 
 
 def test_the_removed_face_takes_the_place_of_no_scan(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_the_removed_face_takes_the_place_of_no_scan(tmp_path: Path) -> None:
         job = job_of(tmp_path, tmp_path / "out", side=tmp_path / name)
         if taken:
             with pytest.raises(PrivacyError, match="would take the place of a scan"):
-                deface_files._check_target(job, None)
+                deface_files.check_target(job, None)
         else:
-            deface_files._check_target(job, None)
+            deface_files.check_target(job, None)
     assert path.exists()
 
 
@@ -78,7 +78,7 @@ def test_the_removed_face_takes_the_place_of_no_scan(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_made_and_stays(tmp_path: Path) -> None:
     for _ in range(2):
-        with deface_files._made(tmp_path / "a" / "b"):
+        with deface_files.made_folder(tmp_path / "a" / "b"):
             assert (tmp_path / "a" / "b").is_dir()
     assert (tmp_path / "a" / "b").is_dir()
 
@@ -93,7 +93,7 @@ def test_a_folder_goes_again_if_it_was_made_for_nothing(
     folder = tmp_path / "out"
     if there:
         folder.mkdir()
-    with pytest.raises(error), deface_files._made(folder):
+    with pytest.raises(error), deface_files.made_folder(folder):
         if file:
             (folder / "x").touch()
         raise error
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with (
         pytest.raises(OutputError, match=r"^The folder \S+sub cannot be made \(Not a directory\)\. "
                       r"Choose another one\.$"),
-        deface_files._made(tmp_path / "file" / "sub"),
+        deface_files.made_folder(tmp_path / "file" / "sub"),
     ):  # fmt: skip
         pytest.fail("the block ran")
 

@@ -24,7 +24,8 @@ from SkinSegLib.core import (
 )
 from SkinSegLib.privacy import deface_files, vault
 from SkinSegLib.privacy.deface import Defaced, DefaceOptions
-from SkinSegLib.privacy.deface_files import DefaceJob, deface_scan, restore
+from SkinSegLib.privacy.deface_files import DefaceJob, deface_scan
+from SkinSegLib.privacy.restore import restore
 from SkinSegLib.privacy.side_file import SideFile
 from SkinSegLib.scan import read
 
