@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..core import (
     largest_component,
 )
 from .coarse import CoarseGrid, Floats
+from .layers import looseness
 from .locate import Bools
 from .openings import outside_part
 from .whiskers import without_whiskers
@@ -32,6 +34,9 @@ _DEEP_MM = 8.0
 _CONTACT_MM = (4.0, 8.0)
 #: Over about this many mm the network's probability goes from 0 to 1 at a border.
 _BORDER_MM = 8.0
+#: In a contact, what is surely too loose for a patient is one only where the network is surer of it
+#: than the border's field ever says.
+_LOOSE_MM = 8.0
 #: Of a voxel that may be patient, before it is known what hangs together.
 _TISSUE, _AIR = np.uint8(1), np.uint8(2)
 #: Slices that a thread decides in one go.
@@ -44,11 +49,13 @@ class _Fields:
     """Signed distances on the coarse grid in mm; positive where the name says.
 
     ``patient``: nearer to patient than to objects, and within the band; ``inside``: nearer to
-    enclosed air than to outside air.
+    enclosed air than to outside air. ``touching``: where the network decides between patient and
+    object, 0..1; None if it has no say.
     """
 
     patient: Floats
     inside: Floats
+    touching: Floats | None
 
 
 def delineate(
@@ -60,6 +67,7 @@ def delineate(
     cavities: Bools,
     progress: Progress,
     side: Floats | None = None,
+    loose: tuple[float, float] | None = None,
 ) -> tuple[NDArray[np.uint8], Bools]:
     """The solid head on the scan's grid, (k, j, i) uint8, one 6-connected component, no holes.
 
@@ -68,7 +76,8 @@ def delineate(
     A tissue voxel is patient if the located patient is nearer than any object and within BAND_MM;
     an air voxel is filled if it is nearer to enclosed air than to outside air. ``patient``,
     ``objects`` and ``cavities`` are on ``grid``; so is ``side`` (see Location), which decides in
-    place of the distances where patient and object touch.
+    place of the distances where patient and object touch. There ``loose`` matter (see
+    layers.loose_range) is no patient; None if nothing is told by how dense it is.
 
     Raises SegmentationError if nothing is left.
     """
@@ -83,12 +92,23 @@ def delineate(
 
     def decide(slices: slice) -> None:
         part = _layers(box, slices)
-        both = zip(grid.slices(fields.patient, part), grid.slices(fields.inside, part), strict=True)
-        for k, (is_patient, is_inside) in enumerate(both, slices.start):
+        all_three = zip(
+            grid.slices(fields.patient, part),
+            grid.slices(fields.inside, part),
+            _slices_if_any(grid, fields.touching, part),
+            strict=True,
+        )
+        for k, (is_patient, is_inside, touching) in enumerate(all_three, slices.start):
             voxels = scan[k]
             tissue = voxels >= level_hu
             if padding.size:
                 tissue &= ~np.isin(voxels, padding)
+            if touching is not None and loose is not None:
+                places = np.flatnonzero(
+                    tissue & (touching > 0) & (is_patient > 0) & (voxels < loose[0])
+                )
+                share = looseness(scan, k, places, volume.spacing[::-1], loose)
+                is_patient.flat[places] -= _LOOSE_MM * share * touching.flat[places]
             near[k] = np.where(tissue, _TISSUE * (is_patient > 0), _AIR * (is_inside > 0))
 
     in_pieces(decide, len(scan), _SLICES_AT_ONCE, lambda done: progress.update(0.5 * done))
@@ -111,6 +131,18 @@ def _layers(box: Box, slices: slice) -> Box:
     return slice(first + slices.start, first + slices.stop), box[1], box[2]
 
 
+def _slices_if_any(grid: CoarseGrid, field: Floats | None, box: Box) -> Iterator[Floats | None]:
+    """As grid.slices; None for each slice where the field is zero all over the box."""
+    k, j, i = (
+        slice(max(0, part.start // f - 1), part.stop // f + 2)
+        for part, f in zip(box, grid.factors, strict=True)
+    )
+    if field is None or not field[k, j, i].any():
+        yield from (None for _ in range(box[0].start, box[0].stop))
+    else:
+        yield from grid.slices(field, box)
+
+
 def _signed_fields(
     grid: CoarseGrid, patient: Bools, objects: Bools, cavities: Bools, side: Floats | None
 ) -> _Fields:
@@ -119,15 +151,17 @@ def _signed_fields(
     # Far from everything the exact value does not matter; infinity would not interpolate.
     limit = np.float32(2 * BAND_MM)
     to_objects = np.minimum(distance_to(objects, spacing), limit)
+    touching: Floats | None = None
     nearer = to_objects - np.minimum(to_patient, limit)
     if side is not None and objects.any():
         near, far = _CONTACT_MM
-        touching = np.clip((far - np.maximum(to_objects, to_patient)) / (far - near), 0, 1)
+        share = (far - np.maximum(to_objects, to_patient)) / np.float32(far - near)
+        touching = np.clip(share, 0, 1)
         nearer += touching * ((side - np.float32(0.5)) * np.float32(_BORDER_MM) - nearer)
     to_outside = distance_to(~(patient | cavities), spacing)
     enclosed = cavities | (to_outside > _DEEP_MM)
     inside = np.minimum(to_outside, limit) - np.minimum(distance_to(enclosed, spacing), limit)
-    return _Fields(np.minimum(nearer, BAND_MM - to_patient), inside)
+    return _Fields(np.minimum(nearer, BAND_MM - to_patient), inside, touching)
 
 
 def _one_solid(mask: NDArray[np.uint8], progress: Progress) -> NDArray[np.uint8]:

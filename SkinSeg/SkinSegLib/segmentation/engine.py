@@ -24,6 +24,7 @@ from .bare import bare_parts
 from .coarse import CoarseGrid, Floats
 from .delineate import delineate
 from .findings import cut_faces, find
+from .layers import loose_range
 from .level import Level, find_level
 from .locate import Bools, Location, locate, locate_by
 from .models import find_model, network_is_there, require_packages
@@ -84,6 +85,7 @@ def _segment(volume: CTVolume, options: SegmentOptions, progress: Progress) -> S
             cavities,
             progress,
             found.side,
+            loose_range(level),
         )
     with progress.stage("Check", 0.05):
         cuts = cut_faces(mask, volume.spacing)
