@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from SkinSegLib.core import Progress
-from SkinSegLib.segmentation.delineate import delineate
+from SkinSegLib.segmentation.coarse import CoarseGrid
+from SkinSegLib.segmentation.delineate import _slices_if_any, delineate
 from SkinSegLib.segmentation.layers import loose_range, looseness
 from SkinSegLib.segmentation.level import Level
 from test_delineate import CUBE, LEVEL, SCAN, TISSUE, Scan, cube
@@ -31,7 +32,9 @@ def densest_around(scan: NDArray[np.int16], k: int, j: int, i: int, reach: list[
 @pytest.mark.parametrize("k", [0, 3, 6])
 def test_by_the_densest_voxel_within_a_millimetre_and_the_next_one(spacing, reach, k: int) -> None:
     rng = np.random.default_rng(5)
-    scan = rng.integers(-480, -100, (7, 8, 9)).astype(np.int16)
+    scan = rng.integers(-480, -230, (7, 8, 9)).astype(np.int16)
+    some = rng.random(scan.shape) < 0.04
+    scan[some] = rng.integers(-220, -100, int(some.sum()))
     places = np.sort(rng.choice(72, 40, replace=False))
     found = looseness(scan, k, places, spacing, (-116.0, -220.0))
     expected = []
@@ -40,7 +43,7 @@ def test_by_the_densest_voxel_within_a_millimetre_and_the_next_one(spacing, reac
         expected.append(min(max((-116 - most) / 104, 0.0), 1.0))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert 0 < np.count_nonzero(found) < 40
+    assert {0.0, 1.0} < set(found.tolist())
 
 
 def test_fine_voxels_are_looked_at_in_steps() -> None:
@@ -56,32 +59,42 @@ def test_without_voxels_there_is_nothing_to_tell() -> None:
     assert found.size == 0
 
 
-def end_of_mask(value: int, loose: tuple[float, float] | None, right: bool = True) -> float:
-    """Where the mask of a cube with 12 mm of ``value`` on its right ends (or on its left side),
-    in mm; the network sets the border 4 mm to the right of the cube's face."""
-    scan = Scan()
+def end_of_mask(
+    value: int,
+    loose: tuple[float, float] | None,
+    border: float = 4.0,
+    board_at: float = 4.0,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    slope: float = 1.0,
+) -> tuple[float, float]:
+    """Where the mask of a cube with 12 mm of ``value`` on its left and right ends, mm beyond its
+    faces. A board of that value begins ``board_at`` mm to the right; the network sets the border
+    at ``border``."""
+    scan = Scan(spacing)
     head = scan.fill(cube(scan))
     for side in (1, -1):
         low, high = sorted((side * CUBE, side * (CUBE + 12)))
         scan.fill(scan.box((low, high), (-CUBE, CUBE), (-CUBE, CUBE)), value)
-    patient = head | scan.box((-CUBE - 12, CUBE + 4), (-CUBE, CUBE), (-CUBE, CUBE))
-    board = scan.box((CUBE + 4, CUBE + 12), (-CUBE, CUBE), (-CUBE, CUBE))
-    x = scan.x[0, 0].reshape(-1, 2).mean(axis=1)
-    says = np.clip(0.5 + (CUBE + 4 - x) / 8, 0, 1).astype(np.float32)
+    patient = head | scan.box((-CUBE - 12, CUBE + board_at), (-CUBE, CUBE), (-CUBE, CUBE))
+    board = scan.box((CUBE + board_at, CUBE + 12), (-CUBE, CUBE), (-CUBE, CUBE))
+    grid = scan.grid()
+    x = scan.x[0, 0].reshape(-1, grid.factors[2]).mean(axis=1)
+    says = np.clip(0.5 + slope * (CUBE + border - x) / 8, 0, 1).astype(np.float32)
     mask, _ = delineate(
         scan.volume(),
         LEVEL,
-        scan.grid(),
+        grid,
         scan.blocks(patient),
         scan.blocks(board),
-        np.zeros(scan.grid().coarse_shape, bool),
+        np.zeros(grid.coarse_shape, bool),
         Progress(),
-        np.broadcast_to(says, scan.grid().coarse_shape),
+        np.broadcast_to(says, grid.coarse_shape),
         loose,
     )
     middle = (mask > 0) & scan.box((-SCAN, SCAN), (-4, 4), (-4, 4))
-    ends = scan.x[middle].max() if right else scan.x[middle].min()
-    return float(ends) + (0.5 if right else -0.5)
+    half = spacing[0] / 2
+    ends = scan.x[middle].min() - half, scan.x[middle].max() + half
+    return float(-CUBE - ends[0]), float(ends[1] - CUBE)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +104,51 @@ def end_of_mask(value: int, loose: tuple[float, float] | None, right: bool = Tru
 def test_the_network_must_be_surer_of_looser_matter(value: int, end: int) -> None:
     """A quarter of the way from loose to surely loose costs 2 mm of the border's 8; the voxel
     beside the cube, which tissue may blur into, stays."""
-    assert end_of_mask(value, None) == CUBE + 4
-    assert end_of_mask(value, loose_range(CT)) == CUBE + end
+    assert end_of_mask(value, None)[1] == 4
+    assert end_of_mask(value, loose_range(CT))[1] == end
+
+
+@pytest.mark.parametrize(
+    ("spacing", "end"), [((0.5, 1, 1), 1.0), ((2, 0.5, 0.5), 2.0), ((1, 0.5, 2), 1.0)]
+)
+def test_voxels_that_are_not_cubes(spacing: tuple[float, float, float], end: float) -> None:
+    assert end_of_mask(-300, loose_range(CT), spacing=spacing)[1] == end
+
+
+def test_up_to_the_border_itself() -> None:
+    assert end_of_mask(-300, None, border=2.0)[1] == 2
+    assert end_of_mask(-300, loose_range(CT), border=2.0)[1] == 1
+
+
+def test_it_fades_with_the_distance_from_the_object() -> None:
+    """The network says 0.7 everywhere, which is 1.6 mm. d mm from the object, of which (8 - d) / 4
+    is contact, is left d + (1.6 - d - 8) * (8 - d) / 4: nothing at 6.1 mm."""
+    left = end_of_mask(-300, loose_range(CT), border=1.6e6, board_at=10.0, slope=1e-6)
+    assert left[1] == pytest.approx(10 + 1 - 6.1, abs=1.0)
+    assert left[1] > 3.5  # 8 mm, where contact ends
 
 
 def test_far_from_objects_loose_matter_is_left_to_the_level() -> None:
-    assert end_of_mask(-300, loose_range(CT), right=False) == end_of_mask(-300, None, right=False)
-    assert end_of_mask(-300, None, right=False) < -CUBE - 8
+    assert end_of_mask(-300, loose_range(CT))[0] == end_of_mask(-300, None)[0] > 8
+
+
+def test_slices_without_contact_are_not_interpolated() -> None:
+    """Wherever one block of the field is, and whichever slices are asked for."""
+    grid = CoarseGrid((9, 8, 14), (2, 2, 3), (2.0, 2.0, 3.0))
+    boxes = [(slice(a, b), slice(1, 7), slice(4, 11)) for a, b in ((0, 1), (2, 5), (4, 9), (8, 9))]
+    nothing = 0
+    for place in np.ndindex(grid.coarse_shape):
+        field = np.zeros(grid.coarse_shape, np.float32)
+        field[place] = 1
+        for box in boxes:
+            expected = list(grid.slices(field, box))
+            found = list(_slices_if_any(grid, field, box))
+            assert len(found) == len(expected)
+            if found[0] is None:
+                nothing += 1
+                assert found == [None] * len(found)
+                assert not np.any(expected)
+            else:
+                np.testing.assert_array_equal(found, expected)
+    assert nothing > 100
+    assert list(_slices_if_any(grid, None, boxes[1])) == [None] * 3
