@@ -46,6 +46,17 @@ def test_by_the_densest_voxel_within_a_millimetre_and_the_next_one(spacing, reac
     assert {0.0, 1.0} < set(found.tolist())
 
 
+@pytest.mark.parametrize("corner", [(0, 0, 0), (0, 4, 5), (3, 0, 5), (3, 4, 0), (3, 4, 5)])
+def test_the_last_voxels_of_a_scan_are_looked_at_too(corner: tuple[int, int, int]) -> None:
+    scan = np.full((4, 5, 6), -400, np.int16)
+    scan[corner] = 40
+    near = np.indices(scan.shape).reshape(3, -1).T - corner
+    expected = np.abs(near).max(axis=1).reshape(scan.shape) > 1
+    every = np.arange(30)
+    found = [looseness(scan, k, every, (1.0, 1.0, 1.0), (-116.0, -220.0)) for k in range(4)]
+    np.testing.assert_array_equal(np.reshape(found, scan.shape), expected)
+
+
 def test_fine_voxels_are_looked_at_in_steps() -> None:
     """At 0.1 mm five places along each axis, the farthest 1 mm away."""
     scan = np.full((1, 1, 41), -400, np.int16)
