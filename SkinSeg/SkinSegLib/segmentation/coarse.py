@@ -115,7 +115,28 @@ class CoarseGrid:
             wide = between[:, low_i] * (1 - weight_i) + between[:, high_i] * weight_i
             yield wide[low_j] * (1 - weight_j)[:, None] + wide[high_j] * weight_j[:, None]
 
-    def _between(self, axis: int, part: slice) -> tuple[NDArray[np.int64], Floats]:
+    def at(self, coarse: Floats, k: int, j: NDArray[np.intp], i: NDArray[np.intp]) -> Floats:
+        """The coarse field at voxels of slice ``k``, as :meth:`slices` has it."""
+        low_k, weight_k = self._between(0, slice(k, k + 1))
+        low_j, weight_j = self._between(1, j)
+        low_i, weight_i = self._between(2, i)
+        high_j, high_i = (
+            np.minimum(low + 1, blocks - 1)
+            for low, blocks in zip((low_j, low_i), self.coarse_shape[1:], strict=True)
+        )
+        between = coarse[low_k[0]]
+        if weight_k[0] > 0:
+            between = between * (1 - weight_k[0]) + coarse[low_k[0] + 1] * weight_k[0]
+        low, high = (
+            between[row, low_i] * (1 - weight_i) + between[row, high_i] * weight_i
+            for row in (low_j, high_j)
+        )
+        found: Floats = low * (1 - weight_j) + high * weight_j
+        return found
+
+    def _between(
+        self, axis: int, part: slice | NDArray[np.intp]
+    ) -> tuple[NDArray[np.int64], Floats]:
         """For each voxel along an axis the block centre before it, and the next one's weight."""
         n, factor, blocks = self.shape[axis], self.factors[axis], self.coarse_shape[axis]
         position = np.clip((np.arange(n) + 0.5) / factor - 0.5, 0, blocks - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,26 +88,26 @@ def delineate(
     near, scan = mask[box], volume.voxels[box]
     fields = _signed_fields(grid, patient, objects, cavities, side)
     padding = np.asarray(volume.padding, dtype=scan.dtype)
+    contact = None if loose is None else fields.touching
+    begins, ends = loose or (-np.inf, -np.inf)
 
     def decide(slices: slice) -> None:
         part = _layers(box, slices)
-        all_three = zip(
-            grid.slices(fields.patient, part),
-            grid.slices(fields.inside, part),
-            _slices_if_any(grid, fields.touching, part),
-            strict=True,
-        )
-        for k, (is_patient, is_inside, touching) in enumerate(all_three, slices.start):
+        both = zip(grid.slices(fields.patient, part), grid.slices(fields.inside, part), strict=True)
+        around = None if contact is None else _not_zero(grid, contact, part)
+        for k, (is_patient, is_inside) in enumerate(both, slices.start):
             voxels = scan[k]
             tissue = voxels >= level_hu
             if padding.size:
                 tissue &= ~np.isin(voxels, padding)
-            if touching is not None and loose is not None:
-                places = np.flatnonzero(
-                    tissue & (touching > 0) & (is_patient > 0) & (voxels < loose[0])
-                )
-                share = looseness(scan, k, places, volume.spacing[::-1], loose)
-                is_patient.flat[places] -= _LOOSE_MM * share * touching.flat[places]
+            if contact is not None and around is not None:
+                j, i = np.nonzero(tissue[around] & (voxels[around] < begins))
+                j, i = j + around[0].start, i + around[1].start
+                touching = grid.at(contact, k + box[0].start, j + box[1].start, i + box[2].start)
+                some = touching > 0
+                j, i = j[some], i[some]
+                share = looseness(scan, k, j, i, volume.spacing[::-1], (begins, ends))
+                is_patient[j, i] -= _LOOSE_MM * share * touching[some]
             near[k] = np.where(tissue, _TISSUE * (is_patient > 0), _AIR * (is_inside > 0))
 
     in_pieces(decide, len(scan), _SLICES_AT_ONCE, lambda done: progress.update(0.5 * done))
@@ -131,16 +130,26 @@ def _layers(box: Box, slices: slice) -> Box:
     return slice(first + slices.start, first + slices.stop), box[1], box[2]
 
 
-def _slices_if_any(grid: CoarseGrid, field: Floats | None, box: Box) -> Iterator[Floats | None]:
-    """As grid.slices; None for each slice where the field is zero all over the box."""
-    k, j, i = (
+def _not_zero(grid: CoarseGrid, field: Floats, box: Box) -> tuple[slice, slice] | None:
+    """The rows and columns of a box of voxels, counted from its first, where a field is not zero.
+
+    Somewhat more, in whole blocks, as the field is interpolated. None if it is zero all over.
+    """
+    within = [
         slice(max(0, part.start // f - 1), part.stop // f + 2)
         for part, f in zip(box, grid.factors, strict=True)
+    ]
+    found = bounding_box(field[tuple(within)] > 0, margin=1)
+    if found is None:
+        return None
+    rows, columns = (
+        slice(
+            max(part.start, (a.start + b.start) * f) - part.start,
+            min(part.stop, (a.start + b.stop) * f) - part.start,
+        )
+        for part, a, b, f in zip(box[1:], within[1:], found[1:], grid.factors[1:], strict=True)
     )
-    if field is None or not field[k, j, i].any():
-        yield from (None for _ in range(box[0].start, box[0].stop))
-    else:
-        yield from grid.slices(field, box)
+    return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
 def _signed_fields(

@@ -33,19 +33,19 @@ def loose_range(level: Level) -> tuple[float, float]:
 def looseness(
     scan: NDArray[Any],
     k: int,
-    places: NDArray[np.intp],
+    j: NDArray[np.intp],
+    i: NDArray[np.intp],
     spacing: tuple[float, float, float],
     loose: tuple[float, float],
 ) -> Floats:
     """How surely voxels of a slice are too loose for a patient, 0..1.
 
-    ``scan``: (k, j, i); ``places``: flat indices in slice ``k``; ``spacing``: mm along k, j, i;
+    ``scan``: (k, j, i); ``j``, ``i``: the voxels in slice ``k``; ``spacing``: mm along k, j, i;
     ``loose``: see loose_range. By the densest value around each.
     """
     begins, ends = loose
     slices, rows, columns = scan.shape
-    j, i = np.divmod(places, columns)
-    densest = scan[k].flat[places].astype(np.float32)
+    densest = scan[k, j, i].astype(np.float32)
     left = np.flatnonzero(densest < begins)
     steps = np.linspace(-1, 1, _STEPS)
     reach = (max(1.0, _BLUR_MM / size) for size in spacing)

@@ -93,6 +93,18 @@ def test_interpolation_is_linear_between_the_blocks(shape, whole: bool) -> None:
     assert np.abs(found - expected[box]).max() < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(5, 9, 8), (4, 4, 4), (1, 2, 7)])
+def test_at_single_voxels_it_is_what_slices_have(shape: tuple[int, int, int]) -> None:
+    grid = CoarseGrid(shape, (2, 3, 1), (2.0, 3.0, 1.0))
+    field = np.random.default_rng(3).random(grid.coarse_shape).astype(np.float32)
+    whole = tuple(slice(0, n) for n in shape)
+    j, i = (n.ravel() for n in np.indices(shape[1:]))
+    for k, expected in enumerate(grid.slices(field, (whole[0], whole[1], whole[2]))):
+        found = grid.at(field, k, j[::-1], i[::-1])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found[::-1].reshape(shape[1:]), expected)
+
+
 def test_the_voxels_of_some_blocks() -> None:
     grid = CoarseGrid.over(scan(), 2.0)
     box = grid.voxels_of((slice(1, 3), slice(0, 6), slice(2, 4)))
