@@ -166,3 +166,33 @@ def test_only_where_there_is_contact_it_is_interpolated() -> None:
             assert not whole.any()
     assert nothing > 100
     assert less > 50
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_on_every_side_of_a_patient(axis: int, sign: int) -> None:
+    scan = Scan()
+    head = scan.fill(cube(scan))
+    if axis:  # so that the box that is looked at does not begin at one place along all axes
+        head |= scan.fill(scan.box((-CUBE - 8, -CUBE), (-6, 6), (-6, 6)))
+    across = [scan.x, scan.y, scan.z]
+    along = sign * across.pop(axis)
+    middle, beside = (np.all(np.abs(across) < mm, axis=0) for mm in (4, CUBE))
+    scan.fill(beside & (along > CUBE) & (along < CUBE + 12), -300)
+    board = beside & (along > CUBE + 4) & (along < CUBE + 12)
+    # The network sets the border 4 mm beyond the cube's face.
+    centres = along.reshape(30, 2, 30, 2, 30, 2).mean(axis=(1, 3, 5))
+    says = np.clip(0.5 + (CUBE + 4 - centres) / 8, 0, 1).astype(np.float32)
+    mask, _ = delineate(
+        scan.volume(),
+        LEVEL,
+        scan.grid(),
+        scan.blocks(head | (beside & (along > CUBE) & (along < CUBE + 4))),
+        scan.blocks(board),
+        np.zeros(scan.grid().coarse_shape, bool),
+        Progress(),
+        says,
+        loose_range(CT),
+    )
+    expected = (along > -CUBE) & (along < CUBE + 1)
+    np.testing.assert_array_equal(mask[middle] > 0, expected[middle])
