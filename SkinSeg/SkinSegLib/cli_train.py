@@ -105,6 +105,7 @@ def _train_further(chosen: argparse.Namespace) -> None:
     from .core import SkinSegError
     from .segmentation.models import find_model
     from .segmentation.network import choose_device
+    from .segmentation.options import LIVE_MODEL
     from .terminal import watched
     from .training.dataset import CaseFolder
     from .training.finetune import FineTuneOptions, fine_tune
@@ -114,7 +115,7 @@ def _train_further(chosen: argparse.Namespace) -> None:
     if given := [name for name, value in own.items() if value is not None]:
         raise SkinSegError(f"With --cases {given[0]} is fixed. Leave it out.")
     cases = CaseFolder.open(chosen.cases)
-    start = find_model(chosen.start or "live")
+    start = find_model(chosen.start or LIVE_MODEL)
     options = FineTuneOptions(
         chosen.output,
         chosen.name,

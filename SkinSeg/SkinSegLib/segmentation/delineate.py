@@ -33,8 +33,7 @@ _DEEP_MM = 8.0
 _CONTACT_MM = (4.0, 8.0)
 #: Over about this many mm the network's probability goes from 0 to 1 at a border.
 _BORDER_MM = 8.0
-#: In a contact, what is surely too loose for a patient is one only where the network is surer of it
-#: than the border's field ever says.
+#: So many mm of that what is surely too loose for a patient costs: all, so that it never is one.
 _LOOSE_MM = 8.0
 #: Of a voxel that may be patient, before it is known what hangs together.
 _TISSUE, _AIR = np.uint8(1), np.uint8(2)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 _CHECKPOINT, _BEST, _LOG = "checkpoint.pt", "best.pt", "log.csv"
+#: What older checkpoints do not say, and were made with.
+_UNSAID = {"started from": "", "odd": 1.0}
 
 
 @dataclass(frozen=True)
@@ -369,14 +371,14 @@ def _restore(
     if not path.is_file():
         raise SkinSegError(f"There is no {_CHECKPOINT} in {folder}. Train without --resume.")
     try:
-        kept = load_plain(path)
+        kept = {**_UNSAID, **load_plain(path)}
     except (pickle.UnpicklingError, EOFError) as error:
         raise SkinSegError(
             f"{_CHECKPOINT} in {folder} holds no plain numbers and was not read. "
             "Train without --resume, in another folder."
         ) from error
     for name, value in fixed.items():
-        if kept.get(name, value) != value:  # older ones do not have all of them
+        if kept[name] != value:
             raise SkinSegError(
                 f"The checkpoint in {folder} was made with {name} {kept[name]}, not "
                 f"{value}. Use the same one, or another folder."

@@ -134,3 +134,19 @@ def test_what_makes_no_sense_is_told_of(tmp_path, capsys, given, said):
     assert run(tmp_path / "run", *given) == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(("name", "given"), [("odd", ("--odd", "0.5")), ("started from", None)])
+def test_what_an_older_checkpoint_does_not_say_is_known(tmp_path, capsys, name, given):
+    """From before there was a choice: every scene odd, from random weights."""
+    assert run(tmp_path / "run") == 0
+    model = tmp_path / "run" / "model"
+    model.rename(tmp_path / "model")
+    path = tmp_path / "run" / "checkpoint.pt"
+    kept = torch.load(path, weights_only=True)
+    del kept[name]
+    torch.save(kept, path)
+    other = given or ("--from", str(tmp_path / "model"))
+    assert run(tmp_path / "run", "--resume", *other) == 1
+    assert f"made with {name}" in capsys.readouterr().err
+    assert run(tmp_path / "run", "--resume", "--steps", "6") == 0

@@ -178,7 +178,8 @@ def test_on_every_side_of_a_patient(axis: int, sign: int) -> None:
     across = [scan.x, scan.y, scan.z]
     along = sign * across.pop(axis)
     middle, beside = (np.all(np.abs(across) < mm, axis=0) for mm in (4, CUBE))
-    scan.fill(beside & (along > CUBE) & (along < CUBE + 12), -300)
+    # So loose that it costs 1.6 mm in full contact, which ends 4 mm from the board's first block.
+    scan.fill(beside & (along > CUBE) & (along < CUBE + 12), -137)
     board = beside & (along > CUBE + 4) & (along < CUBE + 12)
     # The network sets the border 4 mm beyond the cube's face.
     centres = along.reshape(30, 2, 30, 2, 30, 2).mean(axis=(1, 3, 5))
@@ -194,5 +195,5 @@ def test_on_every_side_of_a_patient(axis: int, sign: int) -> None:
         says,
         loose_range(CT),
     )
-    expected = (along > -CUBE) & (along < CUBE + 1)
+    expected = (along > -CUBE) & (along < CUBE + 2)
     np.testing.assert_array_equal(mask[middle] > 0, expected[middle])
