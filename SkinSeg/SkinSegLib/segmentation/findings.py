@@ -32,6 +32,8 @@ _METAL_ML, _CLIPPED_METAL_ML = 0.05, 0.3
 _DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
 #: A list of a hundred places is not read.
 _MOST_PLACES = 5
+#: Places nearer to each other than this, where something touches, are one.
+_TOGETHER_MM = 10.0
 
 
 def cut_faces(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[str, ...]:
@@ -143,7 +145,11 @@ def _direction(volume: CTVolume, face: str) -> str:
 def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> list[Finding]:
     from scipy import ndimage
 
-    labels, count = ndimage.label(contacts, np.ones((3, 3, 3)))
+    if not contacts.any():
+        return []
+    # A tube touches at one place after the other, and each may be next to nothing.
+    labels, count = ndimage.label(distance_to(contacts, grid.spacing) <= _TOGETHER_MM / 2)
+    labels[~contacts] = 0
     findings = []
     voxel_ml = float(np.prod(grid.spacing)) / 1000
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
@@ -151,7 +157,11 @@ def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> li
     for label in np.argsort(-sizes)[:_MOST_PLACES]:
         if sizes[label] < 0.05:
             break
-        centre = (np.argwhere(labels == label + 1).mean(axis=0) + 0.5) * grid.factors - 0.5
+        blocks = np.argwhere(labels == label + 1)
+        # Of those that there are the one nearest to the middle: around a head that is within it.
+        away = (blocks - blocks.mean(axis=0)) * grid.spacing
+        nearest = blocks[np.argmin(np.linalg.norm(away, axis=1))]
+        centre = (nearest + 0.5) * grid.factors - 0.5
         findings.append(
             Finding(
                 FindingKind.TOUCHES_OBJECT,
