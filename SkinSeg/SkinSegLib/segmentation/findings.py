@@ -32,8 +32,9 @@ _METAL_ML, _CLIPPED_METAL_ML = 0.05, 0.3
 _DOUBT_DEPTH_MM, _DOUBT_ML = 5.0, 1.0
 #: A list of a hundred places is not read.
 _MOST_PLACES = 5
-#: Places nearer to each other than this, where something touches, are one.
-_TOGETHER_MM = 10.0
+#: A smaller place where something touches is not told of by itself; those nearer to each other than
+#: this count together.
+_CONTACT_ML, _TOGETHER_MM = 0.05, 10.0
 
 
 def cut_faces(mask: NDArray[np.uint8], spacing: tuple[float, float, float]) -> tuple[str, ...]:
@@ -143,19 +144,15 @@ def _direction(volume: CTVolume, face: str) -> str:
 
 
 def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> list[Finding]:
-    from scipy import ndimage
-
     if not contacts.any():
         return []
-    # A tube touches at one place after the other, and each may be next to nothing.
-    labels, count = ndimage.label(distance_to(contacts, grid.spacing) <= _TOGETHER_MM / 2)
-    labels[~contacts] = 0
-    findings = []
     voxel_ml = float(np.prod(grid.spacing)) / 1000
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] * voxel_ml
+    labels = _contact_places(contacts, grid.spacing, _CONTACT_ML / voxel_ml)
+    findings = []
+    sizes = np.bincount(labels.ravel())[1:] * voxel_ml
     # The largest few: a mask touches at a hundred places.
     for label in np.argsort(-sizes)[:_MOST_PLACES]:
-        if sizes[label] < 0.05:
+        if sizes[label] < _CONTACT_ML:
             break
         blocks = np.argwhere(labels == label + 1)
         # Of those that there are the one nearest to the middle: around a head that is within it.
@@ -170,6 +167,26 @@ def _contact_findings(volume: CTVolume, grid: CoarseGrid, contacts: Bools) -> li
             )
         )
     return findings
+
+
+def _contact_places(
+    contacts: Bools, spacing: tuple[float, float, float], least: float
+) -> NDArray[np.int64]:
+    """Places of contact, numbered: those of ``least`` blocks, and what there is far from them.
+
+    A tube touches at one place after the other, and each may be next to nothing: those make one.
+    """
+    from scipy import ndimage
+
+    places, _ = ndimage.label(contacts, np.ones((3, 3, 3)))
+    large = np.bincount(places.ravel()) >= least
+    large[0] = False
+    together, count = components(distance_to(contacts, spacing) <= _TOGETHER_MM / 2)
+    has_large = np.bincount(together[large[places]], minlength=count + 1) > 0
+    result: NDArray[np.int64] = np.where(large[places], places, 0).astype(np.int64)
+    small = contacts & ~has_large[together]
+    result[small] = together[small].astype(np.int64) + len(large)
+    return result
 
 
 def _doubt_findings(volume: CTVolume, grid: CoarseGrid, doubt: Bools) -> list[Finding]:

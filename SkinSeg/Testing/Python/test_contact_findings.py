@@ -1,4 +1,4 @@
-"""Where something touches: one finding for places near each other, at one that there is."""
+"""Where something touches: small places near each other are one finding, at one that there is."""
 
 from __future__ import annotations
 
@@ -35,6 +35,13 @@ def test_places_far_from_each_other_are_told_of_one_by_one():
     assert len(places) == 2
     assert np.linalg.norm(places[0] - 43.5) < 3  # the larger one first
     assert np.linalg.norm(places[1] - 6.5) < 3
+
+
+def test_large_places_are_told_of_one_by_one_however_near_and_crumbs_beside_them_not():
+    places = found(np.s_[2:5, 2:5, 2:5], np.s_[2:5, 2:5, 7:9], np.s_[10, 2, 2], np.s_[3, 7, 3])
+    assert len(places) == 2
+    assert np.linalg.norm(places[0] - 6.5) < 3
+    assert np.linalg.norm(places[1] - (15.5, 6.5, 6.5)) < 3
 
 
 def test_what_goes_around_is_told_of_where_it_touches_and_not_within():
